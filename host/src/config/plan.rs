@@ -1,0 +1,213 @@
+//! What the configuration means: every default filled in, every reference resolved. Nothing optional is left that
+//! has a default. The rest of the engine reads only this.
+
+use crate::model::{KeyKind, KeyLevel};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A whole configuration, resolved.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// `sha256:` of the normalised text of all files: stands in every incident.
+    pub digest: String,
+    /// Process-wide settings.
+    pub engine: EnginePlan,
+    /// The HTTP surface.
+    pub api: ApiPlan,
+    /// Sources by id.
+    pub sources: BTreeMap<Arc<str>, Component>,
+    /// Plugins by id.
+    pub plugins: BTreeMap<Arc<str>, PluginPlan>,
+    /// Detectors by id.
+    pub detectors: BTreeMap<Arc<str>, DetectorPlan>,
+    /// Sinks by id.
+    pub sinks: BTreeMap<Arc<str>, Component>,
+    /// Pipelines by id.
+    pub pipelines: BTreeMap<Arc<str>, PipelinePlan>,
+    /// Finds the place in the operator's files that a dotted path came from.
+    pub places: Arc<super::Places>,
+}
+
+/// `[engine]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EnginePlan {
+    /// Window worker threads per pipeline.
+    pub window_workers: usize,
+    /// Where compiled plugins are kept; owned by the service user, mode 0700.
+    pub plugin_cache_dir: PathBuf,
+}
+
+/// `[api]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiPlan {
+    /// Off: no listener at all.
+    pub enabled: bool,
+    /// Where `/metrics`, `/livez`, `/readyz`, `/version` answer.
+    pub listen: SocketAddr,
+}
+
+/// A source or a sink: its type and its own table, already checked against the type's struct.
+#[derive(Clone, Debug)]
+pub struct Component {
+    /// Name chosen by the operator.
+    pub id: Arc<str>,
+    /// `type` in the config: a [`super::registry::ComponentDef::kind`].
+    pub kind: &'static str,
+    /// The table without `type`.
+    pub body: toml::Table,
+}
+
+/// `[plugins.ID]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginPlan {
+    /// Name chosen by the operator.
+    pub id: Arc<str>,
+    /// The component (.wasm), absolute or relative to the config file's folder (already joined).
+    pub path: PathBuf,
+    /// Pin: lower-case hex sha256 of the file.
+    pub sha256: Option<String>,
+    /// Limits of every instance.
+    pub limits: PluginLimits,
+}
+
+/// What one plugin instance may use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PluginLimits {
+    /// Linear memory, bytes.
+    pub memory_bytes: usize,
+    /// Wall time of one call, milliseconds.
+    pub deadline_ms: u64,
+    /// Alerts taken from one call; the rest is cut and counted.
+    pub alerts_per_call: usize,
+}
+
+impl Default for PluginLimits {
+    fn default() -> Self {
+        Self { memory_bytes: 64 << 20, deadline_ms: 250, alerts_per_call: 1000 }
+    }
+}
+
+/// `[detectors.ID]`: a plugin with a configuration of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DetectorPlan {
+    /// Name chosen by the operator.
+    pub id: Arc<str>,
+    /// Which plugin.
+    pub plugin: Arc<str>,
+    /// Levels it judges; all levels of the pipeline when the operator named none.
+    pub keys: Option<Vec<KeyKind>>,
+    /// The plugin's own table, as JSON.
+    pub config: serde_json::Value,
+}
+
+/// `[pipelines.ID]`.
+#[derive(Clone, Debug)]
+pub struct PipelinePlan {
+    /// Name chosen by the operator.
+    pub id: Arc<str>,
+    /// Ids of sources.
+    pub sources: Vec<Arc<str>>,
+    /// Levels to aggregate by.
+    pub keys: Vec<KeyLevel>,
+    /// Windowing.
+    pub window: WindowPlan,
+    /// Feature names, in the order of the frame's columns. `flows`, `bytes` and `packets` are always among them.
+    pub features: Vec<String>,
+    /// Half-life of the entity's own level that relative features compare with, in windows.
+    pub level_half_life_windows: f64,
+    /// Ids of detectors.
+    pub detectors: Vec<Arc<str>>,
+    /// When incidents open and close.
+    pub incident: IncidentPlan,
+    /// Ids of sinks.
+    pub sinks: Vec<Arc<str>>,
+    /// Whether incidents leave.
+    pub mode: Mode,
+}
+
+/// Whether a pipeline speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Judge and count, send nothing.
+    Shadow,
+    /// Incidents go to the sinks.
+    Alert,
+}
+
+/// Kind of window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowKind {
+    /// Back to back.
+    Tumbling,
+    /// Overlapping: `size` long, one every `pane`.
+    Sliding,
+}
+
+impl WindowKind {
+    /// Name in configs and incidents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            WindowKind::Tumbling => "tumbling",
+            WindowKind::Sliding => "sliding",
+        }
+    }
+}
+
+/// Which time of a record counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventTime {
+    /// When it was received (robust against exporters' clocks).
+    Received,
+    /// When the flow ended.
+    End,
+    /// As `End`, but bytes and packets are spread over [start, end].
+    Spread,
+}
+
+/// `window = {...}` of a pipeline. All times in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WindowPlan {
+    /// Kind.
+    pub kind: WindowKind,
+    /// Length; a multiple of `pane_ns`.
+    pub size_ns: u64,
+    /// Length of a pane. Sliding: the slide. Tumbling: the period of early firing; `size_ns` when there is none.
+    pub pane_ns: u64,
+    /// Which time of a record counts.
+    pub event_time: EventTime,
+    /// Longest duration that `Spread` believes; longer flows are taken to be the last so much of themselves.
+    pub max_spread_ns: u64,
+    /// How much the watermark stays behind the newest event time of its partition.
+    pub out_of_order_ns: u64,
+    /// How long after its window has fired a record is still taken (and the window fired again).
+    pub allowed_lateness_ns: u64,
+    /// Wall time without data after which a partition no longer holds the watermark back.
+    pub idle_timeout_ns: u64,
+    /// Event times further ahead of the ingest time than this are taken as the ingest time, and counted.
+    pub max_future_ns: u64,
+    /// Entities of one level in one pane per worker; more are refused and counted.
+    pub max_keys: usize,
+}
+
+/// `incident = {...}` of a pipeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IncidentPlan {
+    /// Open when alerted in `open_m` ...
+    pub open_m: u32,
+    /// ... of the last `open_n` windows.
+    pub open_n: u32,
+    /// Close after so many windows without an alert.
+    pub close_after_windows: u32,
+    /// An open incident says `update` when it got worse, and at least this often (seconds of event time).
+    pub update_interval_secs: u64,
+    /// So many hosts of a prefix alerted (or none, with the prefix alerted): one incident for the prefix.
+    pub cover_min_hosts: u32,
+    /// A host that makes this share of its prefix's packets or bytes stands alone and explains the prefix.
+    pub dominant_share: f64,
+    /// New incidents a minute (event time) before the rest is withheld, counted and reported.
+    pub max_open_per_minute: u32,
+    /// Prefixes and addresses whose incidents are never told (counted as suppressed).
+    pub suppress: Vec<ipnet::IpNet>,
+}

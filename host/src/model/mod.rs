@@ -1,0 +1,22 @@
+//! The words of the field as types: addresses, flow records, entities, windows, frames of features,
+//! verdicts, incidents. No I/O, no logging, no knowledge of configuration.
+//!
+//! Stages never import one another; what passes between them on channels is defined here.
+
+pub mod addr;
+pub mod detection;
+pub mod flow;
+pub mod flow_extra;
+pub mod frames;
+pub mod incident;
+pub mod key;
+pub mod schema;
+pub mod time;
+pub mod window;
+
+pub use addr::{Addr, Prefix};
+pub use detection::{Alert, Contribution, Detection, Severity, Verdict};
+pub use flow::{FlowBatch, FlowBatchBuilder, FlowRecord, FlowSink, FlowType};
+pub use frames::{Frame, FrameBatch};
+pub use key::{EntityKey, KeyKind, KeyLevel};
+pub use window::{FeatureFrame, WindowInfo};

@@ -1,0 +1,117 @@
+//! Every metric of the engine: name, kind, labels, meaning. `docs/metrics.md` is generated from this list, and a test
+//! checks that nothing is exported under a name that is not here.
+
+/// Kind of metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only rises.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Distribution.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct MetricDef {
+    /// Exported name.
+    pub name: &'static str,
+    /// Kind.
+    pub kind: MetricKind,
+    /// Labels it carries.
+    pub labels: &'static [&'static str],
+    /// One sentence.
+    pub help: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($(#[doc = $help:literal])+ $id:ident = $name:literal, $kind:ident, [$($label:literal),*];)+) => {
+        $($(#[doc = $help])+ pub const $id: &str = $name;)+
+        /// All of them.
+        pub const CATALOGUE: &[MetricDef] = &[$(MetricDef {
+            name: $name, kind: MetricKind::$kind, labels: &[$($label),*], help: concat!($($help),+),
+        }),+];
+    };
+}
+
+catalogue! {
+    /// Bytes of payload received.
+    SOURCE_RECEIVED_BYTES = "kaminari_source_received_bytes_total", Counter, ["component_id"];
+    /// Datagrams (or lines, or captured packets) received.
+    SOURCE_DATAGRAMS = "kaminari_source_datagrams_total", Counter, ["component_id"];
+    /// Datagrams the kernel dropped because the socket buffer was full (SO_RXQ_OVFL).
+    SOURCE_SOCKET_DROPPED = "kaminari_source_socket_dropped_total", Counter, ["component_id"];
+    /// Datagrams shed because decoding did not keep up.
+    SOURCE_SHED = "kaminari_source_shed_datagrams_total", Counter, ["component_id"];
+    /// Datagrams or frames refused before decoding, by reason.
+    SOURCE_REFUSED = "kaminari_source_refused_total", Counter, ["component_id", "reason"];
+    /// Flow records decoded, by export protocol.
+    DECODE_FLOWS = "kaminari_decode_flows_total", Counter, ["component_id", "version"];
+    /// Datagrams, sets or records that could not be decoded, by reason.
+    DECODE_ERRORS = "kaminari_decode_errors_total", Counter, ["component_id", "reason"];
+    /// Bytes of sets left undecoded, by reason.
+    DECODE_UNDECODED_BYTES = "kaminari_decode_undecoded_bytes_total", Counter, ["component_id", "reason"];
+    /// Data sets that came before their template.
+    DECODE_MISSING_TEMPLATE = "kaminari_decode_missing_template_total", Counter, ["component_id"];
+    /// Templates known.
+    DECODE_TEMPLATES = "kaminari_decode_templates", Gauge, ["component_id"];
+    /// Flow records (v5, IPFIX) or datagrams (v9) missing by the exporters' sequence numbers.
+    DECODE_SEQUENCE_GAP = "kaminari_decode_sequence_gap_total", Counter, ["component_id", "version"];
+    /// Flow records whose sampling rate is unknown.
+    DECODE_SAMPLING_UNKNOWN = "kaminari_decode_sampling_unknown_total", Counter, ["component_id"];
+    /// Flow records that reached a pipeline.
+    WINDOW_RECORDS = "kaminari_window_records_total", Counter, ["pipeline"];
+    /// Records behind the watermark: `accepted` within the allowed lateness, `dropped` after it.
+    WINDOW_LATE_RECORDS = "kaminari_window_late_records_total", Counter, ["pipeline", "disposition"];
+    /// Records with an event time too far in the future, taken at their ingest time.
+    WINDOW_FUTURE_RECORDS = "kaminari_window_future_records_total", Counter, ["pipeline"];
+    /// Bytes of spread flows that fell before every window still kept.
+    WINDOW_SPREAD_CLIPPED_BYTES = "kaminari_window_spread_clipped_bytes_total", Counter, ["pipeline"];
+    /// Newest event time seen minus the watermark, seconds.
+    WATERMARK_DELAY = "kaminari_watermark_delay_seconds", Gauge, ["pipeline"];
+    /// Entities held in open panes.
+    WINDOW_ENTITIES = "kaminari_window_entities", Gauge, ["pipeline"];
+    /// Records not aggregated under one key level because that level's entity table was full.
+    WINDOW_EVICTED_ENTITIES = "kaminari_window_evicted_entities_total", Counter, ["pipeline"];
+    /// Window firings (one per level and worker).
+    WINDOW_FIRED = "kaminari_window_fired_total", Counter, ["pipeline"];
+    /// Rows of features judged.
+    FEATURE_ROWS = "kaminari_feature_rows_total", Counter, ["pipeline"];
+    /// Seconds per plugin call.
+    PLUGIN_CALL_SECONDS = "kaminari_plugin_call_duration_seconds", Histogram, ["plugin", "pipeline"];
+    /// Plugin calls by outcome: ok, error, trap, deadline, oom, refused.
+    PLUGIN_CALLS = "kaminari_plugin_calls_total", Counter, ["plugin", "pipeline", "outcome"];
+    /// Instances started anew after a trap, deadline or OOM.
+    PLUGIN_RESTARTS = "kaminari_plugin_restarts_total", Counter, ["plugin", "pipeline"];
+    /// 1 while a plugin is quarantined.
+    PLUGIN_QUARANTINED = "kaminari_plugin_quarantined", Gauge, ["plugin", "pipeline"];
+    /// Rows that no detector judged, by reason: trap, deadline, oom, error, backoff, quarantine.
+    PLUGIN_DEAD_LETTERED_ROWS = "kaminari_plugin_dead_lettered_rows_total", Counter, ["plugin", "pipeline", "reason"];
+    /// Alerts cut because one call returned more than allowed, or named a row that does not exist.
+    PLUGIN_ALERTS_REFUSED = "kaminari_plugin_alerts_refused_total", Counter, ["plugin", "pipeline", "reason"];
+    /// Linear memory of an instance, bytes (largest of the pipeline's).
+    PLUGIN_MEMORY_BYTES = "kaminari_plugin_memory_bytes", Gauge, ["plugin", "pipeline"];
+    /// Log lines of plugins that the rate limit withheld.
+    PLUGIN_LOGS_SUPPRESSED = "kaminari_plugin_logs_suppressed_total", Counter, ["plugin"];
+    /// Detections by detector and severity.
+    DETECTIONS = "kaminari_detections_total", Counter, ["pipeline", "detector", "severity"];
+    /// Incidents open now.
+    INCIDENTS_OPEN = "kaminari_incidents_open", Gauge, ["pipeline"];
+    /// Incidents opened.
+    INCIDENTS_OPENED = "kaminari_incidents_opened_total", Counter, ["pipeline", "severity"];
+    /// Incidents known and not told, by reason: covered, explained, suppress_list, rate_limit, shadow.
+    INCIDENTS_SUPPRESSED = "kaminari_incidents_suppressed_total", Counter, ["pipeline", "reason"];
+    /// From the end of the window to the incident leaving, seconds.
+    DETECTION_DELAY = "kaminari_detection_delay_seconds", Histogram, ["pipeline"];
+    /// Incident events delivered.
+    SINK_DELIVERED = "kaminari_sink_delivered_total", Counter, ["component_id"];
+    /// Incident events that could not be delivered, by reason.
+    SINK_FAILED = "kaminari_sink_failed_total", Counter, ["component_id", "reason"];
+    /// User and system CPU seconds of the process.
+    PROCESS_CPU_SECONDS = "process_cpu_seconds_total", Gauge, [];
+    /// Resident memory, bytes.
+    PROCESS_RESIDENT_BYTES = "process_resident_memory_bytes", Gauge, [];
+    /// Always 1; the version is in the label.
+    BUILD_INFO = "kaminari_build_info", Gauge, ["version"];
+}

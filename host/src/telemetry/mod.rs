@@ -1,0 +1,6 @@
+//! Metric catalogue and logging set-up. Comes in: names and values; goes out: the text of `/metrics`, the summary at
+//! the end of a run. Labels never hold an IP address.
+
+pub mod catalogue;
+
+pub use catalogue::*;
