@@ -1,0 +1,1 @@
+//! All black-box tests, one module per promise.

@@ -1,0 +1,54 @@
+//! What black-box tests share: finding the built program, running it, a free loopback port.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The repository root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")
+}
+
+/// The built `kaminari`, beside the test binary (`cargo xtask test` builds it first).
+pub fn kaminari_path() -> PathBuf {
+    let mut dir = std::env::current_exe().expect("a test has a path");
+    dir.pop();
+    if dir.ends_with("deps") {
+        dir.pop();
+    }
+    let path = dir.join("kaminari");
+    assert!(path.exists(), "{} is not built: run `cargo xtask test`", path.display());
+    path
+}
+
+/// A command that runs `kaminari`.
+pub fn kaminari() -> Command {
+    Command::new(kaminari_path())
+}
+
+/// Runs it to the end.
+pub fn run<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(args: I) -> Output {
+    kaminari().args(args).output().expect("kaminari starts")
+}
+
+/// A built plugin in `target/plugins/` (`cargo xtask plugins` puts them there).
+pub fn plugin(name: &str) -> PathBuf {
+    let path = root().join("target/plugins").join(format!("{name}.wasm"));
+    assert!(path.exists(), "{} is not built: run `cargo xtask plugins`", path.display());
+    path
+}
+
+/// The folder of shared test data beside the repository, or `None` with a line that says what is skipped.
+pub fn shared(what: &str) -> Option<PathBuf> {
+    let path = root().parent()?.join("shared").join(what);
+    if path.exists() {
+        Some(path)
+    } else {
+        println!("SKIPPED: {what}: no ../shared beside the repository");
+        None
+    }
+}
+
+/// A UDP port of the loopback interface that is free now.
+pub fn free_udp_port() -> u16 {
+    std::net::UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("loopback has a free port").port()
+}
