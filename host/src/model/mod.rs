@@ -4,6 +4,7 @@
 //! Stages never import one another; what passes between them on channels is defined here.
 
 pub mod addr;
+pub mod aggregate;
 pub mod detection;
 pub mod flow;
 pub mod flow_extra;
@@ -11,10 +12,12 @@ pub mod frames;
 pub mod incident;
 pub mod key;
 pub mod schema;
+pub mod sketch;
 pub mod time;
 pub mod window;
 
 pub use addr::{Addr, Prefix};
+pub use aggregate::{Aggregate, Needs, WindowSink};
 pub use detection::{Alert, Contribution, Detection, Severity, Verdict};
 pub use flow::{FlowBatch, FlowBatchBuilder, FlowRecord, FlowSink, FlowType};
 pub use frames::{Frame, FrameBatch};

@@ -1,5 +1,8 @@
 //! Arrow schemas. Column names are GoFlow2's snake_case: the same in JSON, SQL, configs and plugins.
 
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{ArrowPrimitiveType, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use std::sync::{Arc, LazyLock};
 
@@ -97,4 +100,55 @@ fn core_fields() -> Vec<Field> {
         f("vlan_id", DataType::UInt16),
         f("type", DataType::UInt8),
     ]
+}
+
+/// The core columns of a flow batch as plain slices, so that hot loops index instead of downcasting.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // the schema documents the names
+pub struct FlowColumns<'a> {
+    pub time_received_ns: &'a [u64],
+    pub time_flow_start_ns: &'a [u64],
+    pub time_flow_end_ns: &'a [u64],
+    pub sampler_address: &'a [[u8; 16]],
+    pub src_addr: &'a [[u8; 16]],
+    pub dst_addr: &'a [[u8; 16]],
+    pub src_port: &'a [u16],
+    pub dst_port: &'a [u16],
+    pub proto: &'a [u8],
+    pub tcp_flags: &'a [u16],
+    pub packets: &'a [u64],
+    pub bytes_scaled: &'a [u64],
+    pub packets_scaled: &'a [u64],
+    pub in_if: &'a [u32],
+}
+
+impl<'a> FlowColumns<'a> {
+    /// The columns of a batch that has [`flow_schema`] (or that and more).
+    ///
+    /// # Panics
+    /// When the batch has another schema: batches are made only by `FlowBatchBuilder`.
+    pub fn new(batch: &'a RecordBatch) -> Self {
+        fn primitive<T: ArrowPrimitiveType>(batch: &RecordBatch, at: usize) -> &[T::Native] {
+            batch.column(at).as_primitive::<T>().values()
+        }
+        fn addresses(batch: &RecordBatch, at: usize) -> &[[u8; 16]] {
+            batch.column(at).as_fixed_size_binary().value_data().as_chunks::<16>().0
+        }
+        Self {
+            time_received_ns: primitive::<UInt64Type>(batch, col::TIME_RECEIVED_NS),
+            time_flow_start_ns: primitive::<UInt64Type>(batch, col::TIME_FLOW_START_NS),
+            time_flow_end_ns: primitive::<UInt64Type>(batch, col::TIME_FLOW_END_NS),
+            sampler_address: addresses(batch, col::SAMPLER_ADDRESS),
+            src_addr: addresses(batch, col::SRC_ADDR),
+            dst_addr: addresses(batch, col::DST_ADDR),
+            src_port: primitive::<UInt16Type>(batch, col::SRC_PORT),
+            dst_port: primitive::<UInt16Type>(batch, col::DST_PORT),
+            proto: primitive::<UInt8Type>(batch, col::PROTO),
+            tcp_flags: primitive::<UInt16Type>(batch, col::TCP_FLAGS),
+            packets: primitive::<UInt64Type>(batch, col::PACKETS),
+            bytes_scaled: primitive::<UInt64Type>(batch, col::BYTES_SCALED),
+            packets_scaled: primitive::<UInt64Type>(batch, col::PACKETS_SCALED),
+            in_if: primitive::<UInt32Type>(batch, col::IN_IF),
+        }
+    }
 }

@@ -1,1 +1,28 @@
-//! window
+//! Groups flow records by entity in windows of event time.
+//!
+//! In: batches of flow records. Out: one [`Aggregate`](crate::model::Aggregate) per entity and fired window, handed to
+//! a `WindowSink`. [`Ingest`] runs once per pipeline: it gives every record its pane, decides what is late, keeps the
+//! watermark and says which panes close. [`Shard`]s run one per worker thread: each owns the entities whose hash falls
+//! to it, so there are no locks. Both are synchronous and pure: no clock, no channel (the idle timeout is driven by
+//! heartbeats that carry ingest time).
+//!
+//! A window is made of panes. Sliding windows fire each time a pane closes; tumbling ones when their last pane closes
+//! and, with early firing, for every pane before it. A firing has a row for each entity that had traffic in the pane
+//! that closed (a tumbling window's last firing: in the whole window).
+//!
+//! Refused and counted: records behind the allowed lateness, the part of a spread flow that lies before every window
+//! still kept, and records of new entities when a pane's table is full.
+
+mod ingest;
+mod shard;
+mod sliding;
+mod table;
+mod tumbling;
+mod watermark;
+
+#[cfg(test)]
+mod properties;
+
+pub use ingest::{Close, Ingest, IngestCounts, Prepared};
+pub use shard::{Hasher, Shard};
+pub use watermark::Partition;

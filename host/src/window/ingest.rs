@@ -1,0 +1,347 @@
+//! Once per pipeline: gives each record its pane, decides what is late, keeps the watermark.
+//!
+//! In: batches, heartbeats, ends of partitions. Out: [`Prepared`] batches for the shards and [`Close`] orders. Counts
+//! on-time, late (accepted, dropped) and future records, and bytes clipped from spread flows.
+
+use super::watermark::{Partition, Tracker};
+use crate::config::{EventTime, WindowPlan};
+use crate::model::aggregate::class;
+use crate::model::schema::FlowColumns;
+use crate::model::sketch::{hash_addr, hash_port};
+use crate::model::{FlowBatch, Needs};
+use arrow_array::RecordBatch;
+use std::collections::BTreeSet;
+
+/// Pane of a record that is not counted.
+pub(super) const DROPPED: u64 = u64::MAX;
+/// So many empty panes are closed one by one; a longer gap is jumped.
+const MAX_EMPTY_PANES: u64 = 1000;
+
+/// What happened to the records so far. `on_time + late_accepted + late_dropped` is all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // named as in the metric catalogue
+pub struct IngestCounts {
+    pub records: u64,
+    pub on_time: u64,
+    pub late_accepted: u64,
+    pub late_dropped: u64,
+    pub future: u64,
+    pub spread_clipped_bytes: u64,
+}
+
+/// A share of a spread flow that falls into another pane than the flow's own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub(super) row: u32,
+    pub(super) pane: u64,
+    pub(super) bytes: u64,
+    pub(super) packets: u64,
+}
+
+/// A batch with everything worked out once that every level and shard needs.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) batch: RecordBatch,
+    pub(super) pane: Vec<u64>,
+    pub(super) class: Vec<u8>,
+    /// Hashes for the counted sets; empty when no feature needs them.
+    pub(super) src: Vec<u32>,
+    pub(super) dst: Vec<u32>,
+    pub(super) src_port: Vec<u32>,
+    pub(super) dst_port: Vec<u32>,
+    /// With spreading: what is left of bytes and packets for the record's own pane.
+    pub(super) own: Option<(Vec<u64>, Vec<u64>)>,
+    pub(super) parts: Vec<Part>,
+}
+
+/// Panes to close, in order: `first..end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// First pane.
+    pub first: u64,
+    /// One past the last pane.
+    pub end: u64,
+    /// Watermark that closes them.
+    pub watermark_ns: u64,
+    /// The stream ends: windows that are not complete fire too, marked partial.
+    pub flush: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ingest {
+    plan: WindowPlan,
+    needs: Needs,
+    tracker: Tracker,
+    /// Panes that hold records and are not closed.
+    open: BTreeSet<u64>,
+    /// First pane that is not closed; `None` until a pane was closed.
+    next: Option<u64>,
+    counts: IngestCounts,
+}
+
+impl Ingest {
+    /// An empty one.
+    pub fn new(plan: WindowPlan, needs: Needs) -> Self {
+        let follows_ingest = plan.event_time == EventTime::Received;
+        let tracker = Tracker::new(plan.out_of_order_ns, plan.idle_timeout_ns, follows_ingest);
+        Self { plan, needs, tracker, open: BTreeSet::new(), next: None, counts: IngestCounts::default() }
+    }
+
+    /// Counters since the start.
+    pub fn counts(&self) -> IngestCounts {
+        self.counts
+    }
+
+    /// How far the watermark is behind the newest event time, in nanoseconds.
+    pub fn delay_ns(&self) -> u64 {
+        self.tracker.delay_ns()
+    }
+
+    /// Gives every record its pane. Lateness is judged against the panes closed before this batch.
+    pub fn push(&mut self, input: &FlowBatch) -> Prepared {
+        let columns = FlowColumns::new(&input.batch);
+        let n = input.batch.num_rows();
+        let mut prepared = Prepared {
+            batch: input.batch.clone(),
+            pane: Vec::with_capacity(n),
+            class: (0..n).map(|i| classify(&columns, i)).collect(),
+            src: if self.needs.src { columns.src_addr.iter().map(hash_addr).collect() } else { Vec::new() },
+            dst: if self.needs.dst { columns.dst_addr.iter().map(hash_addr).collect() } else { Vec::new() },
+            src_port: if self.needs.src_port { columns.src_port.iter().map(hash_port).collect() } else { Vec::new() },
+            dst_port: if self.needs.dst_port { columns.dst_port.iter().map(hash_port).collect() } else { Vec::new() },
+            own: None,
+            parts: Vec::new(),
+        };
+        let (mut newest_event, mut newest_ingest, mut last_pane) = (0, 0, DROPPED);
+        let boundary = self.next.map_or(0, |next| next * self.plan.pane_ns);
+        for row in 0..n {
+            let received = columns.time_received_ns[row];
+            let mut event = match self.plan.event_time {
+                EventTime::Received => received,
+                EventTime::End | EventTime::Spread => match columns.time_flow_end_ns[row] {
+                    0 => received,
+                    end => end,
+                },
+            };
+            if event > received.saturating_add(self.plan.max_future_ns) {
+                event = received;
+                self.counts.future += 1;
+            }
+            newest_event = newest_event.max(event);
+            newest_ingest = newest_ingest.max(received);
+            let mut pane = event / self.plan.pane_ns;
+            if self.next.is_some_and(|next| pane < next) {
+                pane = self.late(pane, boundary);
+            } else {
+                self.counts.on_time += 1;
+                if pane != last_pane {
+                    self.open.insert(pane);
+                    last_pane = pane;
+                }
+            }
+            prepared.pane.push(pane);
+        }
+        self.counts.records += n as u64;
+        if self.plan.event_time == EventTime::Spread {
+            self.spread(&columns, &mut prepared, boundary);
+        }
+        if n > 0 {
+            self.tracker.records(&(input.source.clone(), input.partition), newest_event, newest_ingest);
+        }
+        prepared
+    }
+
+    /// The pane of a record whose pane has closed, or [`DROPPED`].
+    fn late(&mut self, pane: u64, boundary: u64) -> u64 {
+        let plan = &self.plan;
+        if !plan.retained(pane, boundary) {
+            self.counts.late_dropped += 1;
+            DROPPED
+        } else if plan.kind == crate::config::WindowKind::Tumbling && plan.window_end(pane) > boundary {
+            // Only an early firing missed it; its window has yet to fire.
+            self.counts.on_time += 1;
+            pane
+        } else {
+            self.counts.late_accepted += 1;
+            pane
+        }
+    }
+
+    /// Shares bytes and packets of each flow over [start, end] by time, in whole numbers that add up. The flow itself
+    /// (and what it adds to counted sets) stays in the pane of its end.
+    fn spread(&mut self, columns: &FlowColumns<'_>, prepared: &mut Prepared, boundary: u64) {
+        let plan = self.plan;
+        let mut own = (columns.bytes_scaled.to_vec(), columns.packets_scaled.to_vec());
+        for row in 0..prepared.pane.len() {
+            let (own_pane, end, start) =
+                (prepared.pane[row], columns.time_flow_end_ns[row], columns.time_flow_start_ns[row]);
+            if own_pane == DROPPED || start == 0 || start >= end || end / plan.pane_ns != own_pane {
+                continue;
+            }
+            let start = start.max(end.saturating_sub(plan.max_spread_ns));
+            let (total_bytes, total_packets, length) = (own.0[row], own.1[row], end - start);
+            let share = |total: u64, until: u64| {
+                (u128::from(total) * u128::from(until.saturating_sub(start).min(length)) / u128::from(length)) as u64
+            };
+            let (mut given_bytes, mut given_packets) = (0, 0);
+            for pane in start / plan.pane_ns..own_pane {
+                let until = (pane + 1) * plan.pane_ns;
+                let (bytes, packets) = (share(total_bytes, until), share(total_packets, until));
+                let part = Part { row: row as u32, pane, bytes: bytes - given_bytes, packets: packets - given_packets };
+                (given_bytes, given_packets) = (bytes, packets);
+                if self.next.is_some_and(|next| pane < next) && !plan.retained(pane, boundary) {
+                    self.counts.spread_clipped_bytes += part.bytes;
+                } else if part.bytes > 0 || part.packets > 0 {
+                    if self.next.is_none_or(|next| pane >= next) {
+                        self.open.insert(pane);
+                    }
+                    prepared.parts.push(part);
+                }
+            }
+            own.0[row] = total_bytes - given_bytes;
+            own.1[row] = total_packets - given_packets;
+        }
+        prepared.own = Some(own);
+    }
+
+    /// A partition says that all it received before `ingest_ns` has been handed over.
+    pub fn heartbeat(&mut self, partition: &Partition, ingest_ns: u64) {
+        self.tracker.heartbeat(partition, ingest_ns);
+    }
+
+    /// A partition has ended.
+    pub fn end_partition(&mut self, partition: &Partition) {
+        self.tracker.end(partition);
+    }
+
+    /// The panes that the watermark has passed since the last call.
+    pub fn close(&mut self) -> Vec<Close> {
+        let watermark_ns = self.tracker.advance();
+        self.close_before(watermark_ns / self.plan.pane_ns, watermark_ns, false)
+    }
+
+    /// All panes that hold records: the stream ends.
+    pub fn close_all(&mut self) -> Vec<Close> {
+        let watermark_ns = self.tracker.advance();
+        let end = self.open.last().map_or(self.next.unwrap_or(0), |last| last + 1);
+        let mut closes = self.close_before(end, watermark_ns, true);
+        if closes.is_empty()
+            && let Some(next) = self.next
+        {
+            // Nothing open, but a tumbling window may have fired only early: an order with no pane lets it out.
+            closes.push(Close { first: next, end: next, watermark_ns, flush: true });
+        }
+        closes
+    }
+
+    fn close_before(&mut self, end: u64, watermark_ns: u64, flush: bool) -> Vec<Close> {
+        let mut closes: Vec<Close> = Vec::new();
+        // Before the first record there is nothing to close.
+        let Some(mut cursor) = self.next.or(self.open.first().copied()) else { return closes };
+        if cursor >= end {
+            return closes;
+        }
+        self.next = Some(end);
+        let mut close = |first: u64, end: u64| match closes.last_mut() {
+            Some(last) if last.end == first => last.end = end,
+            _ => closes.push(Close { first, end, watermark_ns, flush: false }),
+        };
+        while cursor < end {
+            match self.open.first().copied().filter(|&open| open < end) {
+                Some(open) if open <= cursor + MAX_EMPTY_PANES => {
+                    close(cursor, open + 1);
+                    cursor = open + 1;
+                    self.open.pop_first();
+                }
+                Some(open) => {
+                    close(cursor, cursor + MAX_EMPTY_PANES);
+                    cursor = open;
+                }
+                None => {
+                    close(cursor, end.min(cursor + MAX_EMPTY_PANES));
+                    break;
+                }
+            }
+        }
+        if let Some(last) = closes.last_mut() {
+            last.flush = flush;
+        }
+        closes
+    }
+}
+
+impl WindowPlan {
+    /// Panes in a window.
+    pub(super) fn panes(&self) -> u64 {
+        self.size_ns / self.pane_ns
+    }
+
+    /// End of the last window that holds the pane.
+    pub(super) fn window_end(&self, pane: u64) -> u64 {
+        match self.kind {
+            crate::config::WindowKind::Tumbling => (pane / self.panes() + 1).saturating_mul(self.size_ns),
+            crate::config::WindowKind::Sliding => (pane + self.panes()).saturating_mul(self.pane_ns),
+        }
+    }
+
+    /// True while some window that holds the pane may still fire, all panes before `boundary` being closed.
+    pub(super) fn retained(&self, pane: u64, boundary: u64) -> bool {
+        self.window_end(pane).saturating_add(self.allowed_lateness_ns) > boundary
+    }
+}
+
+#[inline]
+fn classify(columns: &FlowColumns<'_>, row: usize) -> u8 {
+    const SYN: u16 = 0x02;
+    const ALL_FLAGS: u16 = 0x3f;
+    let mut bits = match columns.proto[row] {
+        6 if columns.tcp_flags[row] & ALL_FLAGS == SYN => class::TCP | class::SYN_ONLY,
+        6 => class::TCP,
+        17 if is_amplifier_port(columns.src_port[row]) => class::UDP | class::AMP_PORT,
+        17 => class::UDP,
+        1 | 58 => class::ICMP,
+        _ => 0,
+    };
+    if columns.packets[row] == 1 {
+        bits |= class::SINGLE_PACKET;
+    }
+    bits
+}
+
+/// UDP services abused as reflectors (US-CERT TA14-017A and later additions): QOTD, CharGEN, DNS, TFTP, portmap, NTP,
+/// NetBIOS, SNMP, CLDAP, SLP, ISAKMP, RIP, IPMI, OpenVPN, MS-SQL, L2TP, SSDP, ARD, STUN, WS-Discovery, mDNS, CoAP,
+/// Ubiquiti discovery, memcached, Quake, Steam, Plex, DVR (DHDiscover).
+#[inline]
+fn is_amplifier_port(port: u16) -> bool {
+    matches!(
+        port,
+        17 | 19
+            | 53
+            | 69
+            | 111
+            | 123
+            | 137
+            | 161
+            | 389
+            | 427
+            | 500
+            | 520
+            | 623
+            | 1194
+            | 1434
+            | 1701
+            | 1900
+            | 3283
+            | 3478
+            | 3702
+            | 5353
+            | 5683
+            | 10001
+            | 11211
+            | 27015
+            | 27960
+            | 32414
+            | 37810
+    )
+}

@@ -1,0 +1,131 @@
+//! Watermarks per source partition, merged by minimum. A partition that is silent for the idle timeout no longer
+//! holds the others back; when all are silent the watermark goes on at the pace of ingest time, so that the last
+//! windows come out when traffic stops.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Source id and partition number.
+pub type Partition = (Arc<str>, u32);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    /// Newest event time, `None` before the first record.
+    event_ns: Option<u64>,
+    /// Ingest time of the newest record (of the first heartbeat before there is one).
+    data_ns: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Tracker {
+    partitions: BTreeMap<Partition, State>,
+    /// Newest ingest time of anything, heartbeats included.
+    now_ns: u64,
+    current_ns: u64,
+    newest_event_ns: u64,
+    out_of_order_ns: u64,
+    idle_timeout_ns: u64,
+    /// Event time is ingest time: a heartbeat moves event time too.
+    follows_ingest: bool,
+}
+
+impl Tracker {
+    pub(super) fn new(out_of_order_ns: u64, idle_timeout_ns: u64, follows_ingest: bool) -> Self {
+        Self {
+            partitions: BTreeMap::new(),
+            now_ns: 0,
+            current_ns: 0,
+            newest_event_ns: 0,
+            out_of_order_ns,
+            idle_timeout_ns,
+            follows_ingest,
+        }
+    }
+
+    /// Records of a partition: their newest event and ingest times.
+    pub(super) fn records(&mut self, partition: &Partition, event_ns: u64, ingest_ns: u64) {
+        let state = self.partitions.entry(partition.clone()).or_default();
+        state.event_ns = Some(state.event_ns.map_or(event_ns, |e| e.max(event_ns)));
+        state.data_ns = state.data_ns.max(ingest_ns);
+        self.newest_event_ns = self.newest_event_ns.max(event_ns);
+        self.now_ns = self.now_ns.max(ingest_ns);
+    }
+
+    /// A partition says that all it received before `ingest_ns` has been handed over.
+    pub(super) fn heartbeat(&mut self, partition: &Partition, ingest_ns: u64) {
+        if self.follows_ingest {
+            return self.records(partition, ingest_ns, ingest_ns);
+        }
+        self.partitions.entry(partition.clone()).or_insert(State { event_ns: None, data_ns: ingest_ns });
+        self.now_ns = self.now_ns.max(ingest_ns);
+    }
+
+    /// A partition has ended: it holds nothing back any more.
+    pub(super) fn end(&mut self, partition: &Partition) {
+        self.partitions.remove(partition);
+    }
+
+    /// The watermark now. Never goes back.
+    pub(super) fn advance(&mut self) -> u64 {
+        let active = |s: &&State| self.now_ns.saturating_sub(s.data_ns) <= self.idle_timeout_ns;
+        let mut slowest = self.partitions.values().filter(active).map(|s| s.event_ns.unwrap_or(0)).min();
+        if slowest.is_none() {
+            // All idle: event time goes on as fast as ingest time does.
+            let newest_data = self.partitions.values().map(|s| s.data_ns).max().unwrap_or(self.now_ns);
+            let newest_event = self.partitions.values().filter_map(|s| s.event_ns).max();
+            slowest = newest_event.map(|e| e + self.now_ns.saturating_sub(newest_data));
+        }
+        if let Some(event_ns) = slowest {
+            self.current_ns = self.current_ns.max(event_ns.saturating_sub(self.out_of_order_ns));
+        }
+        self.current_ns
+    }
+
+    /// How far the watermark is behind the newest event time.
+    pub(super) fn delay_ns(&self) -> u64 {
+        self.newest_event_ns.saturating_sub(self.current_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn p(n: u32) -> Partition {
+        (Arc::from("s"), n)
+    }
+
+    #[test]
+    fn slowest_partition_holds_until_idle_or_ended() {
+        let mut t = Tracker::new(0, 100, false);
+        t.records(&p(0), 1000, 10);
+        t.records(&p(1), 50, 10);
+        assert_eq!(t.advance(), 50);
+        t.records(&p(0), 2000, 120);
+        assert_eq!(t.advance(), 2000, "partition 1 has been silent for 110");
+        t.records(&p(1), 60, 130);
+        assert_eq!(t.advance(), 2000, "never back");
+        t.records(&p(0), 3000, 140);
+        assert_eq!(t.advance(), 2000);
+        t.end(&p(1));
+        assert_eq!(t.advance(), 3000);
+    }
+
+    #[test]
+    fn all_idle_goes_on_with_ingest_time() {
+        let mut t = Tracker::new(10, 100, false);
+        t.records(&p(0), 1000, 10);
+        assert_eq!(t.advance(), 990);
+        t.heartbeat(&p(0), 100);
+        assert_eq!(t.advance(), 990);
+        t.heartbeat(&p(0), 210);
+        assert_eq!(t.advance(), 1000 + 200 - 10);
+    }
+
+    #[test]
+    fn heartbeats_move_received_time() {
+        let mut t = Tracker::new(0, 100, true);
+        t.heartbeat(&p(0), 500);
+        assert_eq!(t.advance(), 500);
+    }
+}
