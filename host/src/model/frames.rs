@@ -48,3 +48,12 @@ impl FrameBatch {
         self.frames.clear();
     }
 }
+
+/// What a source hands to decoding.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Frames, in the order received.
+    Frames(FrameBatch),
+    /// Nothing came: everything received before this time (ns since the Unix epoch) has been handed over.
+    Tick(u64),
+}

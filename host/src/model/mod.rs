@@ -20,6 +20,6 @@ pub use addr::{Addr, Prefix};
 pub use aggregate::{Aggregate, Needs, WindowSink};
 pub use detection::{Alert, Contribution, Detection, Severity, Verdict};
 pub use flow::{FlowBatch, FlowBatchBuilder, FlowRecord, FlowSink, FlowType};
-pub use frames::{Frame, FrameBatch};
+pub use frames::{Delivery, Frame, FrameBatch};
 pub use key::{EntityKey, KeyKind, KeyLevel};
 pub use window::{FeatureFrame, WindowInfo};

@@ -1,0 +1,412 @@
+//! NetFlow and IPFIX datagrams from UDP sockets.
+//!
+//! In: datagrams on N sockets of one port (`SO_REUSEPORT`: the kernel spreads exporters by address and port), taken
+//! with `recvmmsg`. Out: batches of frames on a bounded queue per socket. A socket thread never waits for anything
+//! downstream: when its queue is full the batch is shed and counted. Kernel drops are read from `SO_RXQ_OVFL` and, for
+//! drops that no datagram followed, from `SO_MEMINFO`.
+//!
+//! Metrics: `kaminari_source_{received_bytes,datagrams,socket_dropped,shed_datagrams,refused}_total`.
+
+use super::SourceError;
+use crate::config::decode_options::DecodeOptions;
+use crate::config::registry::ComponentDef;
+use crate::model::time::now_ns;
+use crate::model::{Delivery, FrameBatch};
+use crate::telemetry::{SOURCE_DATAGRAMS, SOURCE_RECEIVED_BYTES, SOURCE_REFUSED, SOURCE_SHED, SOURCE_SOCKET_DROPPED};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use metrics::{Counter, counter};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// `type = "udp"`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UdpConfig {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// Sockets on that port, each with a receiving and a decoding thread. One exporter (address and port) stays on one.
+    #[serde(default = "one")]
+    pub sockets: u32,
+    /// Receive buffer asked of the kernel per socket, bytes. Needs CAP_NET_ADMIN or net.core.rmem_max to be granted.
+    #[serde(default = "default_receive_buffer")]
+    pub receive_buffer_bytes: usize,
+    /// Most bytes that wait for decoding per socket before datagrams are shed.
+    #[serde(default = "default_queue")]
+    pub queue_bytes: usize,
+    /// What the datagrams are and whom to believe.
+    #[serde(default)]
+    pub decode: DecodeOptions,
+}
+
+fn one() -> u32 {
+    1
+}
+fn default_receive_buffer() -> usize {
+    32 << 20
+}
+fn default_queue() -> usize {
+    64 << 20
+}
+
+/// The component.
+pub const DEF: ComponentDef = ComponentDef::new::<UdpConfig>(
+    "udp",
+    "NetFlow v5, v7, v9 and IPFIX datagrams on one UDP port",
+    "listen = \"0.0.0.0:2055\"\nreceive_buffer_bytes = 33554432\ndecode = { allow = [\"192.0.2.0/24\"] }\n",
+);
+
+/// Datagrams asked of one `recvmmsg`.
+const SLOTS: usize = 64;
+/// Largest datagram taken: jumbo frames fit; IPFIX allows 65535 but says to stay below the path MTU (RFC 7011 10.3.3).
+const SLOT_BYTES: usize = 9216;
+/// A batch is handed over when it holds this much.
+const BATCH_BYTES: usize = 256 << 10;
+/// Time without a datagram after which a tick goes out.
+const TICK: Duration = Duration::from_millis(50);
+/// Pause after the socket was emptied, so that a few datagrams share one system call and one wake-up.
+const GATHER: Duration = Duration::from_millis(1);
+/// Below this buffer a pause could overflow it.
+const GATHER_MIN_BUFFER: usize = 1 << 20;
+
+/// One bound socket.
+#[derive(Debug)]
+pub struct UdpReceiver {
+    socket: Socket,
+    gather: bool,
+    meters: Meters,
+}
+
+#[derive(Debug)]
+struct Meters {
+    bytes: Counter,
+    datagrams: Counter,
+    dropped: Counter,
+    shed: Counter,
+    truncated: Counter,
+    /// Kernel drop count as last seen; it wraps at 2^32.
+    last_drops: u32,
+}
+
+impl Meters {
+    fn kernel_drops(&mut self, total: u32) {
+        self.dropped.increment(u64::from(total.wrapping_sub(self.last_drops)));
+        self.last_drops = total;
+    }
+}
+
+/// Binds all sockets of a source; nothing is received yet. The second value is the address bound (port 0 resolved).
+pub fn bind(id: &str, config: &UdpConfig) -> Result<(Vec<UdpReceiver>, SocketAddr), SourceError> {
+    let mut listen = config.listen;
+    let mut receivers = Vec::new();
+    for _ in 0..config.sockets.max(1) {
+        let socket = open(listen, config.receive_buffer_bytes)
+            .map_err(|source| SourceError::Bind { id: id.to_string(), listen, source })?;
+        if let Some(bound) = socket.local_addr().ok().and_then(|a| a.as_socket()) {
+            listen = bound;
+        }
+        let buffer = socket.recv_buffer_size().unwrap_or(0);
+        // Linux reports twice what it grants.
+        if buffer / 2 < config.receive_buffer_bytes {
+            tracing::warn!(
+                component_id = id,
+                "receive buffer is {} bytes, {} were asked for: raise net.core.rmem_max or grant CAP_NET_ADMIN",
+                buffer / 2,
+                config.receive_buffer_bytes
+            );
+        }
+        receivers.push(UdpReceiver {
+            socket,
+            gather: buffer >= GATHER_MIN_BUFFER,
+            meters: Meters {
+                bytes: counter!(SOURCE_RECEIVED_BYTES, "component_id" => id.to_string()),
+                datagrams: counter!(SOURCE_DATAGRAMS, "component_id" => id.to_string()),
+                dropped: counter!(SOURCE_SOCKET_DROPPED, "component_id" => id.to_string()),
+                shed: counter!(SOURCE_SHED, "component_id" => id.to_string()),
+                truncated: counter!(SOURCE_REFUSED, "component_id" => id.to_string(), "reason" => "truncated"),
+                last_drops: 0,
+            },
+        });
+    }
+    Ok((receivers, listen))
+}
+
+/// Batches that may wait between a receiver and its decoder.
+pub fn queue_len(config: &UdpConfig) -> usize {
+    (config.queue_bytes / BATCH_BYTES).max(4)
+}
+
+fn open(listen: SocketAddr, receive_buffer: usize) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(listen), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(true)?;
+    let bytes = libc::c_int::try_from(receive_buffer).unwrap_or(libc::c_int::MAX);
+    // FORCE goes past rmem_max but needs CAP_NET_ADMIN.
+    if set_option(&socket, libc::SO_RCVBUFFORCE, bytes).is_err() {
+        socket.set_recv_buffer_size(receive_buffer)?;
+    }
+    set_option(&socket, libc::SO_RXQ_OVFL, 1)?;
+    socket.set_read_timeout(Some(TICK))?;
+    socket.bind(&listen.into())?;
+    Ok(socket)
+}
+
+#[allow(unsafe_code)]
+fn set_option(socket: &Socket, option: libc::c_int, value: libc::c_int) -> std::io::Result<()> {
+    // SAFETY: the pointer and length describe `value`, which outlives the call.
+    let rc = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if rc == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+impl UdpReceiver {
+    /// Receives until `stop`, then empties the socket and returns. `recycled` brings used batches back.
+    pub fn run(mut self, out: &Sender<Delivery>, recycled: &Receiver<FrameBatch>, stop: &Arc<AtomicBool>) {
+        let mut slots = Slots::new();
+        // Ingest time never goes back, whatever the wall clock does: windows by `received` count on it.
+        let mut now = 0;
+        loop {
+            let stopping = stop.load(Ordering::Relaxed);
+            let mut batch = recycled.try_recv().unwrap_or_default();
+            batch.clear();
+            let mut wait = !stopping;
+            let drained = loop {
+                let n = slots.receive(&self.socket, wait);
+                wait = false;
+                now = now_ns().max(now);
+                slots.append(n, now, &mut batch, &mut self.meters);
+                if n < SLOTS {
+                    break true;
+                }
+                if batch.data.len() >= BATCH_BYTES {
+                    break false;
+                }
+            };
+            if batch.frames.is_empty() {
+                if let Some(total) = drops_now(&self.socket) {
+                    self.meters.kernel_drops(total);
+                }
+                if stopping && drained {
+                    return;
+                }
+                if out.try_send(Delivery::Tick(now)).is_err_and(|e| e.is_disconnected()) {
+                    return;
+                }
+                continue;
+            }
+            self.meters.datagrams.increment(batch.frames.len() as u64);
+            self.meters.bytes.increment(batch.data.len() as u64);
+            match out.try_send(Delivery::Frames(batch)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(Delivery::Frames(batch))) => self.meters.shed.increment(batch.frames.len() as u64),
+                Err(TrySendError::Full(Delivery::Tick(_))) => {}
+                Err(TrySendError::Disconnected(_)) => return,
+            }
+            if drained && self.gather && !stopping {
+                std::thread::sleep(GATHER);
+            }
+        }
+    }
+}
+
+/// Kernel drop count of the socket (SK_MEMINFO_DROPS).
+#[allow(unsafe_code)]
+fn drops_now(socket: &Socket) -> Option<u32> {
+    const SK_MEMINFO_DROPS: usize = 8;
+    let mut info = [0u32; 9];
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: pointer and length describe `info`; the kernel writes at most `len` bytes.
+    let rc = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    (rc == 0 && len as usize == size_of_val(&info)).then_some(info[SK_MEMINFO_DROPS])
+}
+
+/// Buffers for one `recvmmsg`. The vectors never grow or move after `new`: the message headers point into them.
+struct Slots {
+    data: Vec<u8>,
+    names: Vec<libc::sockaddr_storage>,
+    control: Vec<[u64; 4]>,
+    iovs: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
+}
+
+#[allow(unsafe_code)]
+impl Slots {
+    fn new() -> Box<Self> {
+        // SAFETY: all-zero bytes are valid values of these C structs.
+        let (name, header) = unsafe { (std::mem::zeroed(), std::mem::zeroed::<libc::mmsghdr>()) };
+        let mut slots = Box::new(Slots {
+            data: vec![0; SLOTS * SLOT_BYTES],
+            names: vec![name; SLOTS],
+            control: vec![[0; 4]; SLOTS],
+            iovs: Vec::with_capacity(SLOTS),
+            headers: vec![header; SLOTS],
+        });
+        for i in 0..SLOTS {
+            let base = slots.data[i * SLOT_BYTES..].as_mut_ptr().cast();
+            slots.iovs.push(libc::iovec { iov_base: base, iov_len: SLOT_BYTES });
+        }
+        for i in 0..SLOTS {
+            slots.headers[i].msg_hdr.msg_iov = &raw mut slots.iovs[i];
+            slots.headers[i].msg_hdr.msg_iovlen = 1;
+            slots.headers[i].msg_hdr.msg_name = (&raw mut slots.names[i]).cast();
+            slots.headers[i].msg_hdr.msg_control = slots.control[i].as_mut_ptr().cast();
+        }
+        slots
+    }
+
+    /// Datagrams received; 0 after the time-out, an interruption or an error of an earlier send (ICMP).
+    fn receive(&mut self, socket: &Socket, wait: bool) -> usize {
+        for header in &mut self.headers {
+            header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_hdr.msg_controllen = size_of::<[u64; 4]>();
+            header.msg_hdr.msg_flags = 0;
+        }
+        let flags = if wait { libc::MSG_WAITFORONE } else { libc::MSG_DONTWAIT };
+        // SAFETY: every header points to an iovec, name and control buffer of `self`, which live through the call.
+        let n = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                SLOTS as libc::c_uint,
+                flags,
+                std::ptr::null_mut(),
+            )
+        };
+        usize::try_from(n).unwrap_or(0)
+    }
+
+    fn append(&self, n: usize, now: u64, batch: &mut FrameBatch, meters: &mut Meters) {
+        for i in 0..n {
+            let header = &self.headers[i];
+            if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
+                meters.truncated.increment(1);
+                continue;
+            }
+            let bytes = &self.data[i * SLOT_BYTES..i * SLOT_BYTES + header.msg_len as usize];
+            batch.push(bytes, peer(&self.names[i]), now);
+        }
+        if n > 0
+            && let Some(total) = overflow(&self.headers[n - 1].msg_hdr)
+        {
+            meters.kernel_drops(total);
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+fn peer(name: &libc::sockaddr_storage) -> SocketAddr {
+    match libc::c_int::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that the storage holds a sockaddr_in.
+            let v4 = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in>() };
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr))), u16::from_be(v4.sin_port))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says that the storage holds a sockaddr_in6.
+            let v6 = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            // A dual-stack socket reports IPv4 exporters as mapped; templates and allow-lists know them as IPv4.
+            SocketAddr::new(ip.to_canonical(), u16::from_be(v6.sin6_port))
+        }
+        _ => crate::model::frames::NO_PEER,
+    }
+}
+
+/// The `SO_RXQ_OVFL` count that came with a datagram.
+#[allow(unsafe_code)]
+fn overflow(header: &libc::msghdr) -> Option<u32> {
+    // SAFETY: the kernel filled `msg_control` and set `msg_controllen`; the CMSG macros walk within it.
+    unsafe {
+        let mut message = libc::CMSG_FIRSTHDR(header);
+        while !message.is_null() {
+            if (*message).cmsg_level == libc::SOL_SOCKET && (*message).cmsg_type == libc::SO_RXQ_OVFL {
+                return Some(libc::CMSG_DATA(message).cast::<u32>().read_unaligned());
+            }
+            message = libc::CMSG_NXTHDR(header, message);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    fn config(receive_buffer_bytes: usize) -> UdpConfig {
+        UdpConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            sockets: 1,
+            receive_buffer_bytes,
+            queue_bytes: 1 << 20,
+            decode: DecodeOptions::default(),
+        }
+    }
+
+    #[test]
+    fn datagrams_arrive_with_their_exporter_and_a_stop_empties_the_socket() {
+        let (mut receivers, listen) = bind("t", &config(1 << 20)).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for i in 0..300u32 {
+            sender.send_to(&i.to_be_bytes(), listen).unwrap();
+        }
+        let (out, deliveries) = crossbeam_channel::bounded(1000);
+        let (_used, recycled) = crossbeam_channel::bounded(1);
+        let stop = Arc::new(AtomicBool::new(true));
+        receivers.pop().unwrap().run(&out, &recycled, &stop);
+        drop(out);
+        let mut seen = Vec::new();
+        for delivery in deliveries {
+            if let Delivery::Frames(batch) = delivery {
+                for frame in &batch.frames {
+                    assert_eq!(frame.peer, sender.local_addr().unwrap());
+                    seen.push(u32::from_be_bytes(batch.bytes(frame).try_into().unwrap()));
+                }
+            }
+        }
+        assert_eq!(seen, (0..300).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn kernel_drops_are_seen_without_a_later_datagram() {
+        let (mut receivers, listen) = bind("t", &config(4096)).unwrap();
+        let mut receiver = receivers.pop().unwrap();
+        // As root the buffer may have been forced; make it small for sure.
+        receiver.socket.set_recv_buffer_size(2048).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..500 {
+            sender.send_to(&[0; 1000], listen).unwrap();
+        }
+        let total = drops_now(&receiver.socket).unwrap();
+        assert!(total > 100, "{total}");
+        receiver.meters.kernel_drops(total);
+        assert_eq!(receiver.meters.last_drops, total);
+    }
+
+    #[test]
+    fn a_port_in_use_is_named() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let busy = UdpConfig { listen: taken.local_addr().unwrap(), ..config(4096) };
+        let error = bind("edge", &busy).unwrap_err().to_string();
+        assert!(error.contains("edge") && error.contains(&taken.local_addr().unwrap().to_string()), "{error}");
+    }
+}
