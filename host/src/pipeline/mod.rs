@@ -1,1 +1,19 @@
-//! pipeline
+//! The only room that knows all stages: builds them from a plan, connects them by bounded queues, runs and stops them.
+//!
+//! Threads: per UDP socket a receiver and an intake (decoding), per file one intake; per pipeline one router
+//! (event time, watermark), `window_workers` workers (windows, features, detectors) and one desk (incidents); one per
+//! sink. Data flows one way. Stopping does too: receivers stop, queues run empty, windows close, incidents leave.
+
+mod build;
+mod desk;
+mod intake;
+mod router;
+mod running;
+mod scores;
+mod summary;
+mod worker;
+
+pub use build::{BuildError, Built, Input, Problem, build, check, registry};
+pub use running::{Outcome, Progress, Running};
+pub use scores::ScoreWriter;
+pub use summary::{Summary, publish_process, summarise};

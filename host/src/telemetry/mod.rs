@@ -2,5 +2,7 @@
 //! the end of a run. Labels never hold an IP address.
 
 pub mod catalogue;
+mod recorder;
 
 pub use catalogue::*;
+pub use recorder::install;

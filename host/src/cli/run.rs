@@ -1,0 +1,147 @@
+//! `kaminari run`: the daemon. Stops on SIGTERM or SIGINT (sources stop, queues run empty, windows close, incidents
+//! leave) or, when all sources are files, at their end. A second signal ends it at once.
+
+use super::{ConfigArgs, talk};
+use crate::api;
+use crate::config::Plan;
+use crate::pipeline::{Input, Running, Summary, build, publish_process, summarise};
+use crate::telemetry;
+use miette::{IntoDiagnostic, WrapErr, miette};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// At the end, write counters, CPU seconds and peak memory as JSON.
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
+}
+
+/// Runs until told to stop.
+pub fn run(args: RunArgs) -> miette::Result<()> {
+    let started = Instant::now();
+    let plan = super::load_plan(&args.config)?;
+    let metrics = telemetry::install();
+    let built = build(&plan, Input::Live).map_err(|e| super::build_failed(&plan, e))?;
+    for (id, address) in &built.bound {
+        tracing::info!(component_id = &**id, "listening on udp {address}");
+    }
+    // Signals are caught before anything runs, so that none can fall between.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("kaminari-io")
+        .enable_all()
+        .build()
+        .into_diagnostic()
+        .wrap_err("cannot start the runtime")?;
+    let ready = Arc::new(AtomicBool::new(false));
+    if plan.api.enabled {
+        let listener = runtime
+            .block_on(api::bind(plan.api.listen))
+            .map_err(|e| miette!("api cannot listen on {}: {e} (`[api] listen` sets it)", plan.api.listen))?;
+        tracing::info!("api on http://{}", listener.local_addr().into_diagnostic()?);
+        let state = api::State { metrics: metrics.clone(), ready: ready.clone(), plan_digest: plan.digest.as_str().into() };
+        runtime.spawn(api::serve(listener, state));
+    }
+    let mut signals = runtime.block_on(async { Signals::new() }).into_diagnostic().wrap_err("cannot catch signals")?;
+    let running = Running::start(built, None, None).map_err(|e| super::build_failed(&plan, e))?;
+    ready.store(true, Ordering::Relaxed);
+    tracing::info!(plan_digest = plan.digest, "running after {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
+    let stop = running.stop_handle();
+    runtime.block_on(async {
+        loop {
+            tokio::select! {
+                name = signals.next() => {
+                    tracing::info!("{name}: draining");
+                    stop.store(true, Ordering::Relaxed);
+                    return;
+                }
+                () = tokio::time::sleep(Duration::from_millis(100)) => {
+                    if running.sources_ended() {
+                        return;
+                    }
+                }
+            }
+        }
+    });
+    ready.store(false, Ordering::Relaxed);
+    runtime.spawn(async move {
+        let name = signals.next().await;
+        tracing::error!("{name} again: leaving at once, records in flight are lost");
+        std::process::exit(1);
+    });
+    let outcome = running.wait();
+    publish_process();
+    metrics.run_upkeep();
+    let summary = summarise(&metrics.render(), started);
+    report(&plan, &summary);
+    if let Some(path) = &args.summary {
+        write_summary(path, &summary)?;
+    }
+    if outcome.errors.is_empty() { Ok(()) } else { Err(miette!("{}", outcome.errors.join("; "))) }
+}
+
+/// The line an operator reads at the end.
+pub(super) fn report(plan: &Plan, s: &Summary) {
+    let flows = s.total(telemetry::DECODE_FLOWS);
+    let lost = [
+        ("kernel drops", s.total(telemetry::SOURCE_SOCKET_DROPPED)),
+        ("shed", s.total(telemetry::SOURCE_SHED)),
+        ("refused", s.total(telemetry::SOURCE_REFUSED)),
+        ("decode errors", s.total(telemetry::DECODE_ERRORS)),
+        ("sequence gaps", s.total(telemetry::DECODE_SEQUENCE_GAP)),
+        ("late dropped", late_dropped(s)),
+        ("entities refused", s.total(telemetry::WINDOW_EVICTED_ENTITIES)),
+        ("rows not judged", s.total(telemetry::PLUGIN_DEAD_LETTERED_ROWS)),
+        ("events undelivered", s.total(telemetry::SINK_FAILED)),
+    ];
+    let lost: Vec<String> = lost.iter().filter(|(_, n)| *n > 0.0).map(|(what, n)| format!("{what} {n}")).collect();
+    let lost = if lost.is_empty() { "nothing lost".to_string() } else { lost.join(", ") };
+    let per_million = if flows > 0.0 { s.cpu_seconds / flows * 1e6 } else { 0.0 };
+    talk(&format!(
+        "{} datagrams, {flows} flows, {} rows judged, {} incidents in {} pipeline(s); {lost}; {:.2} CPU s ({per_million:.2} per million flows), peak {:.0} MB, {:.1} s\n",
+        s.total(telemetry::SOURCE_DATAGRAMS),
+        s.total(telemetry::FEATURE_ROWS),
+        s.total(telemetry::INCIDENTS_OPENED),
+        plan.pipelines.len(),
+        s.cpu_seconds,
+        s.peak_rss_bytes as f64 / 1e6,
+        s.uptime_seconds,
+    ));
+}
+
+fn late_dropped(s: &Summary) -> f64 {
+    let dropped = |(name, _): &(&String, &f64)| {
+        name.starts_with(telemetry::WINDOW_LATE_RECORDS) && name.contains("disposition=\"dropped\"")
+    };
+    s.counters.iter().filter(dropped).map(|(_, v)| v).sum()
+}
+
+pub(super) fn write_summary(path: &std::path::Path, summary: &Summary) -> miette::Result<()> {
+    let text = serde_json::to_string_pretty(summary).into_diagnostic()?;
+    std::fs::write(path, text + "\n").into_diagnostic().wrap_err_with(|| format!("cannot write {}", path.display()))
+}
+
+struct Signals {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Plan in, everything built and nothing running out: plugins compiled and configured, sinks opened, sockets bound.
+//! What cannot be built is a [`Problem`] with the place in the config that asked for it; all are found in one go.
+
+use super::scores::ScoreWriter;
+use super::worker::Worker;
+use crate::config::registry::Registry;
+use crate::config::{Mode, PipelinePlan, Plan};
+use crate::detect::{DetectError, Detector, PluginDetector};
+use crate::features::{FEATURES, FrameBuilder, catalogue};
+use crate::incident::{Context, IncidentTracker};
+use crate::model::Needs;
+use crate::plugin::{LoadedPlugin, PluginError, PluginHost};
+use crate::sink::{SINKS, Sink};
+use crate::source::file::{FileConfig, FileReader};
+use crate::source::udp::{self, UdpConfig, UdpReceiver};
+use crate::source::{SOURCES, SourceError};
+use crate::window::{Hasher, Ingest, Shard};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Every component of every stage, for `config`.
+pub fn registry() -> Registry {
+    Registry { sources: SOURCES, sinks: SINKS, features: FEATURES }
+}
+
+/// Something that the plan asks for and that cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Stable code, e.g. `kaminari::config::plugin_missing`.
+    pub code: &'static str,
+    /// Dotted path of the key that asked for it.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+/// Why a plan could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The plan asks for what cannot be had.
+    #[error("{} problem(s) in the configuration", .0.len())]
+    Problems(Vec<Problem>),
+    /// A source cannot start.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Input of a replay.
+    #[error("{0}")]
+    Replay(String),
+}
+
+/// Where flow records come from.
+pub enum Input {
+    /// The plan's sources.
+    Live,
+    /// One file through every pipeline, in event time; no sinks of the plan, incidents go to these.
+    Replay {
+        /// Capture, JSON lines or CSV.
+        path: PathBuf,
+        /// The source whose `decode` settings count; needed when the plan has several.
+        source: Option<String>,
+        /// Where incidents go.
+        sinks: Vec<(String, Box<dyn Sink>)>,
+        /// Where scored rows go.
+        scores: Option<ScoreWriter>,
+    },
+}
+
+/// A source ready to run.
+pub(super) enum BuiltSource {
+    Udp { receivers: Vec<UdpReceiver>, config: UdpConfig },
+    File { readers: Vec<FileReader>, config: FileConfig },
+}
+
+/// A pipeline ready to run.
+pub(super) struct BuiltPipeline {
+    pub(super) plan: PipelinePlan,
+    pub(super) ingest: Ingest,
+    pub(super) workers: Vec<Worker>,
+    pub(super) tracker: IncidentTracker,
+    pub(super) scores: Option<ScoreWriter>,
+}
+
+/// Everything built.
+pub struct Built {
+    pub(super) sources: BTreeMap<Arc<str>, BuiltSource>,
+    pub(super) pipelines: Vec<BuiltPipeline>,
+    pub(super) sinks: BTreeMap<Arc<str>, Box<dyn Sink>>,
+    pub(super) live: bool,
+    /// Keeps the plugin engine's clock ticking.
+    pub(super) host: Arc<PluginHost>,
+    /// UDP sources and the addresses they are bound to.
+    pub bound: Vec<(Arc<str>, SocketAddr)>,
+}
+
+/// Everything that `validate` can try without starting: plugins and detectors.
+pub fn check(plan: &Plan) -> Vec<Problem> {
+    let (plugins, mut problems) = match plugins(plan) {
+        Ok((_, plugins, problems)) => (plugins, problems),
+        Err(problem) => return vec![problem],
+    };
+    for pipeline in plan.pipelines.values() {
+        if let Err(more) = detectors(plan, pipeline, &plugins) {
+            problems.extend(more);
+        }
+    }
+    problems.sort_by(|a, b| a.path.cmp(&b.path));
+    problems.dedup();
+    problems
+}
+
+/// Builds a plan. Sockets are bound last: nothing is received before all else stands.
+pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
+    let (host, plugins, mut problems) = plugins(plan).map_err(|p| BuildError::Problems(vec![p]))?;
+    let (live, mut replay_sinks, scores, replay) = match input {
+        Input::Live => (true, None, None, None),
+        Input::Replay { path, source, sinks, scores } => (false, Some(sinks), scores, Some((path, source))),
+    };
+    let mut pipelines = Vec::new();
+    for pipeline in plan.pipelines.values() {
+        match build_pipeline(plan, pipeline, &plugins, scores.as_ref()) {
+            Ok(built) => pipelines.push(built),
+            Err(more) => problems.extend(more),
+        }
+    }
+    let mut sinks: BTreeMap<Arc<str>, Box<dyn Sink>> = BTreeMap::new();
+    if let Some(replay_sinks) = replay_sinks.take() {
+        let ids: Vec<Arc<str>> = replay_sinks.iter().map(|(id, _)| Arc::from(id.as_str())).collect();
+        sinks.extend(ids.iter().cloned().zip(replay_sinks.into_iter().map(|(_, sink)| sink)));
+        pipelines.iter_mut().for_each(|p| p.plan.sinks.clone_from(&ids));
+    } else {
+        for (id, component) in &plan.sinks {
+            match crate::sink::build(component) {
+                Ok(sink) => drop(sinks.insert(id.clone(), sink)),
+                Err(error) => problems.push(Problem {
+                    code: "kaminari::config::sink",
+                    path: format!("sinks.{id}"),
+                    message: error.to_string(),
+                    help: None,
+                }),
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return Err(BuildError::Problems(problems));
+    }
+    let (mut sources, mut bound) = (BTreeMap::new(), Vec::new());
+    match replay {
+        Some((path, source)) => {
+            let (id, file) = replay_source(plan, path, source)?;
+            pipelines.iter_mut().for_each(|p| p.plan.sources = vec![id.clone()]);
+            sources.insert(id, file);
+        }
+        None => {
+            for (id, component) in &plan.sources {
+                let built = build_source(id, component)?;
+                if let (BuiltSource::Udp { .. }, Some(address)) = &built {
+                    bound.push((id.clone(), *address));
+                }
+                sources.insert(id.clone(), built.0);
+            }
+        }
+    }
+    Ok(Built { sources, pipelines, sinks, live, host, bound })
+}
+
+fn build_source(
+    id: &Arc<str>,
+    component: &crate::config::Component,
+) -> Result<(BuiltSource, Option<SocketAddr>), BuildError> {
+    let bad = |e: crate::config::ConfigError| BuildError::Replay(e.to_string());
+    if component.kind == udp::DEF.kind {
+        let config: UdpConfig = component.config().map_err(bad)?;
+        let (receivers, address) = udp::bind(id, &config)?;
+        Ok((BuiltSource::Udp { receivers, config }, Some(address)))
+    } else {
+        let config: FileConfig = component.config().map_err(bad)?;
+        let readers = open_all(&config)?;
+        Ok((BuiltSource::File { readers, config }, None))
+    }
+}
+
+fn open_all(config: &FileConfig) -> Result<Vec<FileReader>, BuildError> {
+    config.paths().iter().map(|path| FileReader::open(path, &config.decode).map_err(BuildError::from)).collect()
+}
+
+/// The replayed file takes the place of one of the plan's sources and is read with its `decode` settings.
+fn replay_source(plan: &Plan, path: PathBuf, source: Option<String>) -> Result<(Arc<str>, BuiltSource), BuildError> {
+    let component = match (&source, plan.sources.len()) {
+        (Some(id), _) => plan.sources.get(id.as_str()).ok_or_else(|| {
+            let known: Vec<&str> = plan.sources.keys().map(AsRef::as_ref).collect();
+            BuildError::Replay(format!("--source {id:?} is not in the configuration; it has {}", known.join(", ")))
+        })?,
+        (None, 1) => plan.sources.values().next().ok_or_else(|| BuildError::Replay("no sources".into()))?,
+        (None, _) => {
+            let known: Vec<&str> = plan.sources.keys().map(AsRef::as_ref).collect();
+            return Err(BuildError::Replay(format!(
+                "the configuration has several sources: say with --source which one the file stands for ({})",
+                known.join(", ")
+            )));
+        }
+    };
+    let bad = |e: crate::config::ConfigError| BuildError::Replay(e.to_string());
+    let mut decode = if component.kind == udp::DEF.kind {
+        component.config::<UdpConfig>().map_err(bad)?.decode
+    } else {
+        component.config::<FileConfig>().map_err(bad)?.decode
+    };
+    // The file's own name says what it is; a live source's format is about something else.
+    if component.kind == udp::DEF.kind {
+        decode.format = None;
+        decode.allow.clear();
+    }
+    let config = FileConfig::for_path(path, decode);
+    let readers = open_all(&config)?;
+    Ok((component.id.clone(), BuiltSource::File { readers, config }))
+}
+
+type Plugins = BTreeMap<Arc<str>, Arc<LoadedPlugin>>;
+
+fn plugins(plan: &Plan) -> Result<(Arc<PluginHost>, Plugins, Vec<Problem>), Problem> {
+    let host = PluginHost::new(&plan.engine.plugin_cache_dir).map_err(|e| Problem {
+        code: "kaminari::config::plugin_cache",
+        path: "engine.plugin_cache_dir".into(),
+        message: e.to_string(),
+        help: Some("name a folder that the service user may write".into()),
+    })?;
+    let (mut loaded, mut problems) = (Plugins::new(), Vec::new());
+    for (id, plugin) in &plan.plugins {
+        match host.load(plugin) {
+            Ok(plugin) => drop(loaded.insert(id.clone(), plugin)),
+            Err(error) => problems.push(plugin_problem(id, plugin, &error)),
+        }
+    }
+    Ok((host, loaded, problems))
+}
+
+fn plugin_problem(id: &str, plan: &crate::config::PluginPlan, error: &PluginError) -> Problem {
+    if !plan.path.exists() {
+        return Problem {
+            code: "kaminari::config::plugin_missing",
+            path: format!("plugins.{id}.path"),
+            message: format!("plugin {id:?}: there is no file {}", plan.path.display()),
+            help: Some("build it (`cargo xtask plugins` builds the ones of this repository) or correct the path".into()),
+        };
+    }
+    let key = if error.is_digest_mismatch() { "sha256" } else { "path" };
+    Problem {
+        code: "kaminari::config::plugin_refused",
+        path: format!("plugins.{id}.{key}"),
+        message: error.to_string(),
+        help: None,
+    }
+}
+
+fn detectors(plan: &Plan, pipeline: &PipelinePlan, plugins: &Plugins) -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> {
+    let names: Vec<&str> = pipeline.features.iter().map(String::as_str).collect();
+    let schema = crate::features::schema(&names);
+    let (mut built, mut problems): (Vec<Box<dyn Detector>>, _) = (Vec::new(), Vec::new());
+    for id in &pipeline.detectors {
+        let Some(detector) = plan.detectors.get(id) else { continue };
+        // A plugin that did not load has its own problem.
+        let Some(plugin) = plugins.get(&detector.plugin) else { continue };
+        match PluginDetector::new(plugin.clone(), detector, &pipeline.id, &schema) {
+            Ok(detector) => built.push(Box::new(detector)),
+            Err(error) => problems.push(detector_problem(id, pipeline, &error)),
+        }
+    }
+    if problems.is_empty() { Ok(built) } else { Err(problems) }
+}
+
+fn detector_problem(id: &str, pipeline: &PipelinePlan, error: &DetectError) -> Problem {
+    let (code, path) = match error.config_path() {
+        Some(path) if error.is_schema() => ("kaminari::config::wrong_column", format!("detectors.{id}.config.{path}")),
+        Some(path) => ("kaminari::config::detector_config", format!("detectors.{id}.config.{path}")),
+        None => ("kaminari::config::detector_config", format!("detectors.{id}.config")),
+    };
+    let help = error.is_schema().then(|| {
+        format!("pipeline {:?} has the features {}; add the one you need to its `features`", &*pipeline.id, pipeline.features.join(", "))
+    });
+    Problem { code, path, message: error.to_string(), help }
+}
+
+fn build_pipeline(
+    plan: &Plan,
+    pipeline: &PipelinePlan,
+    plugins: &Plugins,
+    scores: Option<&ScoreWriter>,
+) -> Result<BuiltPipeline, Vec<Problem>> {
+    let needs: Needs = catalogue::needs(&pipeline.features);
+    let (count, hasher) = (plan.engine.window_workers.max(1), Hasher::default());
+    let mut workers = Vec::new();
+    for number in 0..count {
+        let shard = Shard::new(pipeline.window, needs, &pipeline.keys, &hasher, number, count);
+        let max_entities = pipeline.window.max_keys;
+        let frames = FrameBuilder::new(&pipeline.features, pipeline.level_half_life_windows, max_entities);
+        let detectors = detectors(plan, pipeline, plugins)?;
+        workers.push(Worker::new(&pipeline.id, shard, frames, detectors, scores.is_some()));
+    }
+    let context = Context {
+        pipeline: pipeline.id.clone(),
+        window_kind: pipeline.window.kind.name(),
+        plan_digest: Arc::from(plan.digest.as_str()),
+        shadow: pipeline.mode == Mode::Shadow,
+    };
+    Ok(BuiltPipeline {
+        plan: pipeline.clone(),
+        ingest: Ingest::new(pipeline.window, needs),
+        workers,
+        tracker: IncidentTracker::new(context, pipeline.incident.clone()),
+        scores: scores.map(|s| s.for_pipeline(&pipeline.id)),
+    })
+}

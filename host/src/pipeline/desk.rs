@@ -1,0 +1,103 @@
+//! One per pipeline: waits for all workers' word on a close order, then tells the incident tracker window by window, in
+//! order of time, and hands its events to the sinks. In: judged orders. Out: incident events (and scored rows).
+
+use super::scores::ScoreWriter;
+use super::worker::{Judged, Scored};
+use crate::incident::IncidentTracker;
+use crate::model::time::{now_ns, rfc3339};
+use crate::model::{Detection, WindowInfo};
+use crate::sink::worker::SinkHandle;
+use crate::telemetry::DETECTION_DELAY;
+use crossbeam_channel::Receiver;
+use metrics::{Histogram, histogram};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+type Windows = BTreeMap<(u64, u32), (WindowInfo, Vec<Detection>)>;
+
+pub(super) struct Desk {
+    tracker: IncidentTracker,
+    sinks: Vec<Arc<SinkHandle>>,
+    scores: Option<ScoreWriter>,
+    workers: usize,
+    /// Orders that some workers have yet to answer: answers, windows, scores.
+    waiting: BTreeMap<u64, (usize, Windows, Vec<Scored>)>,
+    next: u64,
+    last_end_ns: u64,
+    /// Live: `emitted_at` is the wall clock and the delay is measured. A replay repeats exactly instead.
+    live: bool,
+    delay: Histogram,
+}
+
+impl Desk {
+    pub(super) fn new(
+        pipeline: &Arc<str>,
+        tracker: IncidentTracker,
+        sinks: Vec<Arc<SinkHandle>>,
+        scores: Option<ScoreWriter>,
+        workers: usize,
+        live: bool,
+    ) -> Self {
+        let delay = histogram!(DETECTION_DELAY, "pipeline" => pipeline.to_string());
+        Self { tracker, sinks, scores, workers, waiting: BTreeMap::new(), next: 1, last_end_ns: 0, live, delay }
+    }
+
+    /// Runs until all workers have hung up, then closes what is open: `shutdown` when `stopped`, else the input ended.
+    pub(super) fn run(mut self, input: &Receiver<Judged>, stopped: &AtomicBool) {
+        while let Ok(judged) = input.recv() {
+            let (answers, windows, scored) = self.waiting.entry(judged.seq).or_default();
+            *answers += 1;
+            scored.extend(judged.scored);
+            for (window, detections) in judged.windows {
+                windows
+                    .entry((window.end_ns, window.revision))
+                    .or_insert_with(|| (window, Vec::new()))
+                    .1
+                    .extend(detections);
+            }
+            while self.waiting.get(&self.next).is_some_and(|(answers, ..)| *answers == self.workers) {
+                if let Some((_, windows, scored)) = self.waiting.remove(&self.next) {
+                    self.settle(windows, scored);
+                }
+                self.next += 1;
+            }
+        }
+        let reason = if stopped.load(Ordering::Relaxed) { "shutdown" } else { "end_of_input" };
+        let events = self.tracker.close_all(self.last_end_ns, reason);
+        self.tell(events);
+        if let Some(scores) = self.scores.take()
+            && let Err(error) = scores.finish()
+        {
+            tracing::error!("scored rows are incomplete: {error}");
+        }
+    }
+
+    fn settle(&mut self, windows: Windows, scored: Vec<Scored>) {
+        for (window, detections) in windows.into_values() {
+            self.last_end_ns = self.last_end_ns.max(window.end_ns);
+            let any = !detections.is_empty();
+            let events = self.tracker.observe(&window, detections);
+            if any && self.live && !events.is_empty() {
+                self.delay.record(now_ns().saturating_sub(window.end_ns) as f64 / 1e9);
+            }
+            self.tell(events);
+        }
+        if let Some(scores) = &mut self.scores {
+            scores.write(scored);
+        }
+    }
+
+    fn tell(&self, mut events: Vec<crate::model::incident::IncidentEvent>) {
+        if events.is_empty() {
+            return;
+        }
+        if self.live {
+            let now = rfc3339(now_ns());
+            events.iter_mut().for_each(|e| e.emitted_at.clone_from(&now));
+        }
+        for sink in &self.sinks {
+            sink.send(events.clone());
+        }
+    }
+}

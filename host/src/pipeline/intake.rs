@@ -1,0 +1,109 @@
+//! Turns a source's deliveries into batches of flow records for every pipeline that listens to it. One thread per UDP
+//! socket or file: an exporter's templates live with the one decoder that sees its datagrams. In: frames and ticks.
+//! Out: flow batches of up to [`BATCH_ROWS`] rows, at most [`BATCH_AGE`] old.
+
+use super::router::RouterMsg;
+use crate::decode::{DecodeStats, Decoder};
+use crate::model::{Delivery, FlowBatch, FlowBatchBuilder, FrameBatch};
+use crate::window::Partition;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+/// Rows of a full batch.
+const BATCH_ROWS: usize = 8192;
+/// A batch that is not full leaves after this time.
+const BATCH_AGE: Duration = Duration::from_millis(50);
+/// How often counters are published.
+const PUBLISH_EVERY: Duration = Duration::from_millis(500);
+
+pub(super) struct Intake {
+    partition: Partition,
+    decoder: Box<dyn Decoder>,
+    builder: FlowBatchBuilder,
+    since: Option<Instant>,
+    pipelines: Vec<Sender<RouterMsg>>,
+    published: DecodeStats,
+    next_publish: Instant,
+}
+
+impl Intake {
+    pub(super) fn new(partition: Partition, decoder: Box<dyn Decoder>, pipelines: Vec<Sender<RouterMsg>>) -> Self {
+        Self {
+            partition,
+            decoder,
+            builder: FlowBatchBuilder::default(),
+            since: None,
+            pipelines,
+            published: DecodeStats::default(),
+            next_publish: Instant::now(),
+        }
+    }
+
+    /// Decodes what a receiver delivers, until it hangs up. Used buffers go back by `recycle`.
+    pub(super) fn run(mut self, input: &Receiver<Delivery>, recycle: &Sender<FrameBatch>) {
+        loop {
+            match input.recv_timeout(BATCH_AGE) {
+                Ok(Delivery::Frames(frames)) => {
+                    self.frames(&frames);
+                    // A full queue of used buffers is no loss: this one is dropped.
+                    let _ = recycle.try_send(frames);
+                }
+                Ok(Delivery::Tick(ingest_ns)) => {
+                    self.flush();
+                    self.tell(|p| RouterMsg::Tick(p, ingest_ns));
+                }
+                Err(RecvTimeoutError::Timeout) => self.flush(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.housekeeping();
+        }
+        self.finish();
+    }
+
+    /// Decodes one batch of frames.
+    pub(super) fn frames(&mut self, frames: &FrameBatch) {
+        self.decoder.decode(frames, &mut self.builder);
+        if self.builder.len() >= BATCH_ROWS {
+            self.flush();
+        } else if !self.builder.is_empty() {
+            let since = *self.since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= BATCH_AGE {
+                self.flush();
+            }
+        }
+    }
+
+    /// Publishes counters now and then.
+    pub(super) fn housekeeping(&mut self) {
+        let now = Instant::now();
+        if now >= self.next_publish {
+            self.next_publish = now + PUBLISH_EVERY;
+            self.decoder.stats().publish(&mut self.published, &self.partition.0);
+        }
+    }
+
+    /// The source has ended: the rest leaves, and the partition holds no watermark back.
+    pub(super) fn finish(mut self) {
+        self.flush();
+        self.tell(RouterMsg::End);
+        self.decoder.stats().publish(&mut self.published, &self.partition.0);
+        tracing::info!(component_id = &*self.partition.0, "{}", self.decoder.stats());
+    }
+
+    fn flush(&mut self) {
+        self.since = None;
+        if self.builder.is_empty() {
+            return;
+        }
+        let batch = self.builder.finish();
+        let (source, partition) = self.partition.clone();
+        self.tell(|_| RouterMsg::Batch(FlowBatch { source: source.clone(), partition, batch: batch.clone() }));
+    }
+
+    /// Waits when a pipeline is behind: this is not the socket thread, which sheds and counts when its queue is full.
+    fn tell(&self, message: impl Fn(Partition) -> RouterMsg) {
+        for pipeline in &self.pipelines {
+            let _ = pipeline.send(message(self.partition.clone()));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! One per pipeline: puts batches of all its sources into event time and hands them, with the panes to close, to every
+//! worker. In: batches, ticks and ends of partitions. Out: prepared batches and close orders, the same to all workers.
+
+use super::worker::WorkerMsg;
+use crate::model::FlowBatch;
+use crate::telemetry::{
+    WATERMARK_DELAY, WINDOW_FUTURE_RECORDS, WINDOW_LATE_RECORDS, WINDOW_RECORDS, WINDOW_SPREAD_CLIPPED_BYTES,
+};
+use crate::window::{Ingest, IngestCounts, Partition};
+use crossbeam_channel::{Receiver, Sender};
+use metrics::{Counter, Gauge, counter, gauge};
+use std::sync::Arc;
+
+/// What a pipeline is told by its sources' intakes.
+pub(super) enum RouterMsg {
+    Batch(FlowBatch),
+    /// All that the partition received before this ingest time has been sent.
+    Tick(Partition, u64),
+    /// The partition has ended.
+    End(Partition),
+}
+
+pub(super) struct Router {
+    ingest: Ingest,
+    workers: Vec<Sender<WorkerMsg>>,
+    seq: u64,
+    meters: Meters,
+}
+
+struct Meters {
+    seen: IngestCounts,
+    records: Counter,
+    late_accepted: Counter,
+    late_dropped: Counter,
+    future: Counter,
+    clipped: Counter,
+    delay: Gauge,
+}
+
+impl Router {
+    pub(super) fn new(pipeline: &Arc<str>, ingest: Ingest, workers: Vec<Sender<WorkerMsg>>) -> Self {
+        let p = pipeline.to_string();
+        let late = |disposition: &'static str| {
+            counter!(WINDOW_LATE_RECORDS, "pipeline" => p.clone(), "disposition" => disposition)
+        };
+        let meters = Meters {
+            seen: IngestCounts::default(),
+            records: counter!(WINDOW_RECORDS, "pipeline" => p.clone()),
+            late_accepted: late("accepted"),
+            late_dropped: late("dropped"),
+            future: counter!(WINDOW_FUTURE_RECORDS, "pipeline" => p.clone()),
+            clipped: counter!(WINDOW_SPREAD_CLIPPED_BYTES, "pipeline" => p.clone()),
+            delay: gauge!(WATERMARK_DELAY, "pipeline" => p.clone()),
+        };
+        Self { ingest, workers, seq: 0, meters }
+    }
+
+    /// Runs until every intake has hung up, then closes all windows.
+    pub(super) fn run(mut self, input: &Receiver<RouterMsg>) {
+        while let Ok(message) = input.recv() {
+            match message {
+                RouterMsg::Batch(batch) => {
+                    let prepared = Arc::new(self.ingest.push(&batch));
+                    self.send(|| WorkerMsg::Rows(prepared.clone()));
+                }
+                RouterMsg::Tick(partition, ingest_ns) => self.ingest.heartbeat(&partition, ingest_ns),
+                RouterMsg::End(partition) => self.ingest.end_partition(&partition),
+            }
+            for order in self.ingest.close() {
+                self.order(order);
+            }
+            self.publish();
+        }
+        for order in self.ingest.close_all() {
+            self.order(order);
+        }
+        self.publish();
+    }
+
+    fn order(&mut self, order: crate::window::Close) {
+        self.seq += 1;
+        let seq = self.seq;
+        self.send(|| WorkerMsg::Close(seq, order));
+    }
+
+    fn send(&self, message: impl Fn() -> WorkerMsg) {
+        for worker in &self.workers {
+            // A worker ends only when this sender is gone; if it died by a bug, its share is lost and said so there.
+            let _ = worker.send(message());
+        }
+    }
+
+    fn publish(&mut self) {
+        let now = self.ingest.counts();
+        let before = std::mem::replace(&mut self.meters.seen, now);
+        let m = &self.meters;
+        m.records.increment(now.records - before.records);
+        m.late_accepted.increment(now.late_accepted - before.late_accepted);
+        m.late_dropped.increment(now.late_dropped - before.late_dropped);
+        m.future.increment(now.future - before.future);
+        m.clipped.increment(now.spread_clipped_bytes - before.spread_clipped_bytes);
+        m.delay.set(self.ingest.delay_ns() as f64 / 1e9);
+    }
+}

@@ -1,0 +1,209 @@
+//! A built plan at work: spawns the threads, stops them in the order of the data, says how it went.
+
+use super::build::{BuildError, Built, BuiltSource};
+use super::desk::Desk;
+use super::intake::Intake;
+use super::router::{Router, RouterMsg};
+use crate::decode;
+use crate::model::FrameBatch;
+use crate::sink::worker::{SinkHandle, SinkWorker};
+use crate::source::file::FileReader;
+use crate::source::udp;
+use crossbeam_channel::bounded;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Batches that may wait before a router, orders and batches before a worker or a desk. Small: a batch is 1.5 MB.
+const QUEUE: usize = 16;
+/// Deliveries of incident events that may wait before a sink.
+const SINK_QUEUE: usize = 1024;
+/// Frames read from a file at a time.
+const READ_FRAMES: usize = 256;
+
+/// How a run ended.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Errors of file sources: what came before them was processed.
+    pub errors: Vec<String>,
+}
+
+/// Threads at work.
+pub struct Running {
+    stop: Arc<AtomicBool>,
+    sources: Vec<JoinHandle<Result<(), String>>>,
+    stages: Vec<JoinHandle<()>>,
+    sinks: Vec<Arc<SinkHandle>>,
+    /// The plugin engine's clock must tick until the last call.
+    _host: Arc<crate::plugin::PluginHost>,
+}
+
+/// Called from the reading thread of a file: bytes read and, where known, the size.
+pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+impl Running {
+    /// Starts everything. `speed`: a replay's pace against event time (`None`: as fast as it goes).
+    pub fn start(built: Built, speed: Option<f64>, progress: Option<Progress>) -> Result<Self, BuildError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (mut sources, mut stages, mut routes) = (Vec::new(), Vec::new(), BTreeMap::<Arc<str>, Vec<_>>::new());
+        let sinks: BTreeMap<Arc<str>, Arc<SinkHandle>> = built
+            .sinks
+            .into_iter()
+            .map(|(id, sink)| (id.clone(), Arc::new(SinkWorker::spawn(id, sink, SINK_QUEUE))))
+            .collect();
+        for pipeline in built.pipelines {
+            let id = &pipeline.plan.id;
+            let (to_router, from_intakes) = bounded::<RouterMsg>(QUEUE);
+            let (to_desk, from_workers) = bounded(QUEUE);
+            let (mut to_workers, worker_count) = (Vec::new(), pipeline.workers.len());
+            for (number, worker) in pipeline.workers.into_iter().enumerate() {
+                let (to_worker, from_router) = bounded(QUEUE);
+                to_workers.push(to_worker);
+                let to_desk = to_desk.clone();
+                stages.push(spawn(&format!("{id}-window-{number}"), move || worker.run(&from_router, &to_desk)));
+            }
+            drop(to_desk);
+            let router = Router::new(id, pipeline.ingest, to_workers);
+            stages.push(spawn(&format!("{id}-router"), move || router.run(&from_intakes)));
+            let its_sinks = pipeline.plan.sinks.iter().filter_map(|s| sinks.get(s).cloned()).collect();
+            let desk = Desk::new(id, pipeline.tracker, its_sinks, pipeline.scores, worker_count, built.live);
+            let stopped = stop.clone();
+            stages.push(spawn(&format!("{id}-desk"), move || desk.run(&from_workers, &stopped)));
+            for source in &pipeline.plan.sources {
+                routes.entry(source.clone()).or_default().push(to_router.clone());
+            }
+        }
+        for (id, source) in built.sources {
+            let routes = routes.remove(&id).unwrap_or_default();
+            match source {
+                BuiltSource::Udp { receivers, config } => {
+                    for (number, receiver) in receivers.into_iter().enumerate() {
+                        let decoder = decoder(&id, &config.decode)?;
+                        let intake = Intake::new((id.clone(), number as u32), decoder, routes.clone());
+                        let (to_intake, from_receiver) = bounded(udp::queue_len(&config));
+                        let (recycle, recycled) = bounded(udp::queue_len(&config));
+                        let stop = stop.clone();
+                        let name = format!("{id}-udp-{number}");
+                        stages.push(spawn(&name, move || receiver.run(&to_intake, &recycled, &stop)));
+                        sources.push(spawn(&format!("{id}-decode-{number}"), move || {
+                            intake.run(&from_receiver, &recycle);
+                            Ok(())
+                        }));
+                    }
+                }
+                BuiltSource::File { readers, config } => {
+                    let decoder = decoder(&id, &readers.first().map_or(config.decode.clone(), FileReader::options))?;
+                    let intake = Intake::new((id.clone(), 0), decoder, routes.clone());
+                    let pace = Pace { speed, start: None };
+                    let (stop, progress) = (stop.clone(), progress.clone());
+                    sources.push(spawn(&format!("{id}-file"), move || read(readers, intake, pace, &stop, progress)));
+                }
+            }
+        }
+        drop(routes);
+        Ok(Self { stop, sources, stages, sinks: sinks.into_values().collect(), _host: built.host })
+    }
+
+    /// Sources stop; what they have received is processed. Returns at once; `wait` waits.
+    pub fn stop_handle(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
+    }
+
+    /// True when every source has ended by itself.
+    pub fn sources_ended(&self) -> bool {
+        self.sources.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits until all has run empty: sources, then stages, then sinks.
+    pub fn wait(self) -> Outcome {
+        let mut outcome = Outcome::default();
+        for source in self.sources {
+            match source.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => outcome.errors.push(error),
+                Err(_) => outcome.errors.push("a source thread panicked: this is a bug, its records are lost".into()),
+            }
+        }
+        for stage in self.stages {
+            if stage.join().is_err() {
+                outcome.errors.push("a pipeline thread panicked: this is a bug, its windows are lost".into());
+            }
+        }
+        for sink in self.sinks {
+            // The pipelines' clones went with their threads.
+            if let Some(sink) = Arc::into_inner(sink) {
+                sink.finish();
+            }
+        }
+        outcome
+    }
+}
+
+fn decoder(
+    id: &str,
+    options: &crate::config::decode_options::DecodeOptions,
+) -> Result<Box<dyn decode::Decoder>, BuildError> {
+    decode::build(options, false).map_err(|e| BuildError::Replay(format!("source {id:?}: {e}")))
+}
+
+fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    // Linux shows 15 bytes of a thread's name.
+    let short: String = name.chars().take(15).collect();
+    std::thread::Builder::new().name(short).spawn(run).expect("the system can start a thread")
+}
+
+/// Keeps a replay at a multiple of the pace at which the records were received.
+struct Pace {
+    speed: Option<f64>,
+    start: Option<(Instant, u64)>,
+}
+
+impl Pace {
+    fn keep(&mut self, frames: &FrameBatch) {
+        let (Some(speed), Some(last)) = (self.speed, frames.frames.last()) else { return };
+        let (began, first) = *self.start.get_or_insert_with(|| (Instant::now(), frames.frames[0].received_ns));
+        let due = Duration::from_nanos((last.received_ns.saturating_sub(first) as f64 / speed) as u64);
+        if let Some(ahead) = due.checked_sub(began.elapsed()) {
+            std::thread::sleep(ahead);
+        }
+    }
+}
+
+fn read(
+    readers: Vec<FileReader>,
+    mut intake: Intake,
+    mut pace: Pace,
+    stop: &AtomicBool,
+    progress: Option<Progress>,
+) -> Result<(), String> {
+    let mut frames = FrameBatch::default();
+    let mut result = Ok(());
+    'files: for mut reader in readers {
+        while !stop.load(Ordering::Relaxed) {
+            frames.clear();
+            let more = match reader.read(&mut frames, READ_FRAMES) {
+                Ok(more) => more,
+                Err(error) => {
+                    result = Err(error.to_string());
+                    false
+                }
+            };
+            pace.keep(&frames);
+            intake.frames(&frames);
+            intake.housekeeping();
+            if let Some(progress) = &progress {
+                let (done, total) = reader.position();
+                progress(done, total);
+            }
+            if !more {
+                continue 'files;
+            }
+        }
+        break;
+    }
+    intake.finish();
+    result
+}
+

@@ -1,0 +1,115 @@
+//! One share of a pipeline's entities: windows, features, detectors. In: prepared batches and close orders. Out: per
+//! order, the windows that fired with what the detectors found in them. Nothing is shared with other workers.
+
+use crate::detect::Detector;
+use crate::features::FrameBuilder;
+use crate::model::{Detection, FeatureFrame, WindowInfo};
+use crate::telemetry::{FEATURE_ROWS, WINDOW_ENTITIES, WINDOW_EVICTED_ENTITIES, WINDOW_FIRED};
+use crate::window::{Close, Prepared, Shard};
+use crossbeam_channel::{Receiver, Sender};
+use metrics::{Counter, Gauge, counter, gauge};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(super) enum WorkerMsg {
+    Rows(Arc<Prepared>),
+    /// Numbered, so that the desk can wait for all workers.
+    Close(u64, Close),
+}
+
+/// What one worker has to say about one close order.
+pub(super) struct Judged {
+    pub(super) seq: u64,
+    pub(super) windows: Vec<(WindowInfo, Vec<Detection>)>,
+    pub(super) scored: Vec<Scored>,
+}
+
+/// A frame with the scores of one detector, for `--scores`.
+pub(super) struct Scored {
+    pub(super) detector: Arc<str>,
+    pub(super) frame: FeatureFrame,
+    pub(super) scores: Vec<f64>,
+}
+
+pub(super) struct Worker {
+    pub(super) shard: Shard,
+    pub(super) frames: FrameBuilder,
+    pub(super) detectors: Vec<Box<dyn Detector>>,
+    pub(super) keep_scores: bool,
+    meters: Meters,
+}
+
+struct Meters {
+    rows: Counter,
+    fired: Counter,
+    refused: Counter,
+    entities: Gauge,
+    seen_refused: u64,
+    seen_entities: usize,
+}
+
+impl Worker {
+    pub(super) fn new(
+        pipeline: &Arc<str>,
+        shard: Shard,
+        frames: FrameBuilder,
+        detectors: Vec<Box<dyn Detector>>,
+        keep_scores: bool,
+    ) -> Self {
+        let p = pipeline.to_string();
+        let meters = Meters {
+            rows: counter!(FEATURE_ROWS, "pipeline" => p.clone()),
+            fired: counter!(WINDOW_FIRED, "pipeline" => p.clone()),
+            refused: counter!(WINDOW_EVICTED_ENTITIES, "pipeline" => p.clone()),
+            entities: gauge!(WINDOW_ENTITIES, "pipeline" => p),
+            seen_refused: 0,
+            seen_entities: 0,
+        };
+        Self { shard, frames, detectors, keep_scores, meters }
+    }
+
+    /// Runs until the router has hung up.
+    pub(super) fn run(mut self, input: &Receiver<WorkerMsg>, out: &Sender<Judged>) {
+        while let Ok(message) = input.recv() {
+            match message {
+                WorkerMsg::Rows(prepared) => self.shard.push(&prepared),
+                WorkerMsg::Close(seq, order) => {
+                    let judged = self.close(seq, &order);
+                    if out.send(judged).is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, seq: u64, order: &Close) -> Judged {
+        let fired = self.shard.close(order, &mut self.frames);
+        let mut windows: BTreeMap<(u64, u32), (WindowInfo, Vec<Detection>)> =
+            fired.into_iter().map(|w| ((w.end_ns, w.revision), (w, Vec::new()))).collect();
+        let mut scored = Vec::new();
+        for frame in self.frames.take() {
+            self.meters.rows.increment(frame.keys.len() as u64);
+            self.meters.fired.increment(1);
+            for detector in &mut self.detectors {
+                if detector.levels().is_some_and(|levels| !levels.contains(&frame.kind)) {
+                    continue;
+                }
+                let judgement = detector.detect(&frame);
+                if let Some((_, detections)) = windows.get_mut(&(frame.window.end_ns, frame.window.revision)) {
+                    detections.extend(judgement.detections);
+                }
+                if self.keep_scores {
+                    let detector = detector.id().clone();
+                    scored.push(Scored { detector, frame: frame.clone(), scores: judgement.scores });
+                }
+            }
+        }
+        let refused = self.shard.refused() + self.frames.forgotten();
+        self.meters.refused.increment(refused - std::mem::replace(&mut self.meters.seen_refused, refused));
+        let entities = self.shard.entities();
+        let before = std::mem::replace(&mut self.meters.seen_entities, entities);
+        self.meters.entities.increment(entities as f64 - before as f64);
+        Judged { seq, windows: windows.into_values().collect(), scored }
+    }
+}
