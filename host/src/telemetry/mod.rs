@@ -2,5 +2,6 @@
 //! the end of a run. Labels never hold an IP address.
 
 pub mod catalogue;
+pub mod logging;
 
 pub use catalogue::*;
