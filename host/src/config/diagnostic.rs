@@ -183,6 +183,7 @@ pub struct ConfigErrors(pub Vec<ConfigDiagnostic>);
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.iter().filter(|d| !d.is_warning()).count() {
+            0 => f.write_str("the configuration has warnings, and they are denied"),
             1 => f.write_str("the configuration has one mistake"),
             n => write!(f, "the configuration has {n} mistakes"),
         }

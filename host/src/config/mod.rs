@@ -22,7 +22,8 @@ pub use places::Places;
 pub use plan::*;
 pub use registry::{ComponentDef, ConfigError, FeatureDef, Registry};
 
-use read::unknown_key;
+use diagnostic::quoted;
+use read::meant;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -53,21 +54,30 @@ fn parse_all(texts: &[(PathBuf, String)], registry: &Registry) -> Result<Plan, C
     let mut places = Places::default();
     let mut errors = Vec::new();
     let mut merged = Merged::default();
+    let mut unreadable = false;
     for (path, text) in texts {
         let file = places.add_file(path, text);
         let (table, mut faults) = DeTable::parse_recoverable(text);
-        // The parser recovers and may stumble again over the same line: its first word there is the best one.
+        // The parser recovers and may stumble again, over the same line or (a bracket not closed) the same way over
+        // every line that follows: its first word is the best one.
         faults.sort_by_key(|fault| fault.span().map(|s| s.start));
-        faults.dedup_by_key(|fault| fault.span().map(|s| text[..s.start].matches('\n').count()));
+        let line = |fault: &toml::de::Error| fault.span().map(|s| text[..s.start].matches('\n').count());
+        let mut said = Vec::new();
+        faults.retain(|fault| {
+            let again = said.iter().any(|(l, m)| *l == line(fault) || (m == fault.message() && m != "duplicate key"));
+            said.push((line(fault), fault.message().to_owned()));
+            !again
+        });
         for fault in &faults {
             errors.push(syntax(&places, file, text, fault));
         }
-        if faults.is_empty() {
+        unreadable |= !faults.is_empty();
+        if !unreadable {
             merged.add(&mut places, file, table.into_inner(), &mut errors);
         }
     }
-    // Half of a file would only make false complaints about the other half.
-    if errors.iter().any(|e| e.full_code().ends_with(code::SYNTAX)) {
+    // What is missing in half of a file may stand in the other half.
+    if unreadable {
         return Err(sorted(errors, &places));
     }
     resolve::plan(merged, places, errors, registry)
@@ -117,13 +127,17 @@ impl<'i> Merged<'i> {
     fn add(&mut self, places: &mut Places, file: usize, top: DeTable<'i>, errors: &mut Vec<ConfigDiagnostic>) {
         let valid: Vec<&str> = raw::SECTIONS.iter().map(|(name, _)| *name).collect();
         for (key, value) in top {
-            let section = key.get_ref().to_string();
+            let mut section = key.get_ref().to_string();
+            if !valid.contains(&section.as_str()) {
+                let unknown = places.at(code::UNKNOWN_KEY, file, key.span(), format!("unknown section `{section}`"));
+                let help = format!("sections: {}", quoted(valid.iter().copied()));
+                errors.push(meant(unknown, &section, valid.iter().copied(), "not a section").help(help));
+                // Read as what it was probably meant to be, so that nobody misses what stands in it.
+                let Some(near) = near_miss(&section, valid.iter().copied()) else { continue };
+                near.clone_into(&mut section);
+            }
             match raw::SECTIONS.iter().find(|(name, _)| *name == section) {
-                None => {
-                    let unknown =
-                        places.at(code::UNKNOWN_KEY, file, key.span(), format!("unknown section `{section}`"));
-                    errors.push(unknown_key(unknown, &section, &valid));
-                }
+                None => {}
                 Some((_, false)) => {
                     let entries = &mut self.single;
                     Self::insert(entries, places, file, &section, &section, value, errors);
@@ -149,7 +163,6 @@ impl<'i> Merged<'i> {
                                     .label("a name")
                                     .help("use letters, digits, `-` and `_`; names become metric labels"),
                             );
-                            continue;
                         }
                         let path = format!("{section}.{name}");
                         Self::insert(entries, places, file, &path, &name, value, errors);

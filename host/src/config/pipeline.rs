@@ -185,7 +185,7 @@ impl Resolver<'_> {
     fn panes(&mut self, path: &str, pane_key: &str, size: u64, pane: u64) {
         let at = format!("{path}.size_secs");
         let (size_secs, pane_secs) = (size as f64 / 1e9, pane as f64 / 1e9);
-        if size % pane != 0 {
+        if !size.is_multiple_of(pane) {
             let text = format!("a window of {size_secs} s is no multiple of `{pane_key}` = {pane_secs}");
             let (below, above) = ((size / pane) * pane, (size / pane + 1) * pane);
             let near =

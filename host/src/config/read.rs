@@ -143,7 +143,7 @@ fn remove(value: &mut Spanned<DeValue<'_>>, steps: &[Step]) -> bool {
                 kept.into_iter().for_each(|v| array.push(v));
                 array.len() < before
             } else {
-                array.iter_mut().nth(*i).is_some_and(|below| remove(below, rest))
+                array.get_mut(*i).is_some_and(|below| remove(below, rest))
             }
         }
         _ => false,
@@ -158,7 +158,12 @@ fn translate(places: &Places, file: usize, span: Range<usize>, at: &str, message
     if let Some(rest) = message.strip_prefix("unknown field ") {
         let names = backticked(rest);
         let (key, valid) = names.split_first().map_or(("", &[] as &[&str]), |(k, v)| (*k, v));
-        return unknown_key(about(code::UNKNOWN_KEY, format!("unknown key `{key}` in `{parent}`")), key, valid);
+        let help = match valid {
+            [] => "remove it; nothing may be set here".to_owned(),
+            _ => format!("valid keys: {}", quoted(valid.iter().copied())),
+        };
+        let unknown = about(code::UNKNOWN_KEY, format!("unknown key `{key}` in `{parent}`"));
+        return meant(unknown, key, valid.iter().copied(), "not a key").help(help);
     }
     if let Some(rest) = message.strip_prefix("unknown variant ") {
         let names = backticked(rest);
@@ -191,16 +196,13 @@ fn translate(places: &Places, file: usize, span: Range<usize>, at: &str, message
     if let Some(first) = text.get_mut(0..1) {
         first.make_ascii_lowercase();
     }
-    about(code::BAD_VALUE, format!("bad value for `{at}`: {text}")).label("this value").help("correct the value")
-}
-
-/// Completes an unknown-key complaint.
-pub(super) fn unknown_key(diagnostic: ConfigDiagnostic, key: &str, valid: &[&str]) -> ConfigDiagnostic {
-    let help = match valid {
-        [] => "remove it; nothing may be set here".to_owned(),
-        _ => format!("valid keys: {}", quoted(valid.iter().copied())),
-    };
-    meant(diagnostic, key, valid.iter().copied(), "not a key").help(help)
+    let bad = about(code::BAD_VALUE, format!("bad value for `{at}`: {text}")).label("this value");
+    match (text.as_str(), at.split('.').next()) {
+        ("invalid socket address syntax", _) => bad.help(format!("write {}", plain_type("socket address"))),
+        ("invalid IP address syntax", _) => bad.help("write an IP address"),
+        (_, Some(section @ ("sources" | "sinks"))) => bad.help(format!("`kaminari list {section}` shows an example")),
+        _ => bad.help("correct the value"),
+    }
 }
 
 /// Labels with the near miss, or with `otherwise`.
@@ -243,6 +245,8 @@ fn plain_type(expected: &str) -> String {
         "f32" | "f64" => "a number".into(),
         "usize" => "a whole number from 0 up".into(),
         "path string" => "a string with a path".into(),
+        "socket address" => "an address with its port, such as \"127.0.0.1:2055\"".into(),
+        "IP address" => "an IP address".into(),
         "u8" | "u16" | "u32" | "u64" => {
             let bits: u32 = expected[1..].parse().expect("the pattern above says so");
             if bits > 32 {

@@ -54,7 +54,7 @@ fn serde_speaks_toml() {
     assert_eq!(plain_type("u8"), "a whole number from 0 to 255");
     assert_eq!(plain_type("u64"), "a whole number from 0 up");
     assert_eq!(plain_type("struct WindowSection"), "a table");
-    assert_eq!(plain_type("socket address"), "socket address");
+    assert_eq!(plain_type("IP address"), "an IP address");
     assert_eq!(plain_found("sequence"), "a list");
     assert_eq!(plain_found("floating point `1.5`"), "number `1.5`");
     assert_eq!(backticked("`a`, expected one of `b`, `c`"), ["a", "b", "c"]);

@@ -27,7 +27,10 @@ pub(super) fn plan(
         findings.diagnostics = errors;
         let mut resolver = Resolver { findings, registry, merged: &merged, used: BTreeSet::new() };
         let parts = resolver.parts();
-        resolver.unused();
+        // Only then: the mistake may be what keeps it from being used.
+        if resolver.findings.is_clean() {
+            resolver.unused();
+        }
         (parts.filter(|_| resolver.findings.is_clean()), resolver.findings.diagnostics)
     };
     let found = sorted(diagnostics, &places);
@@ -85,7 +88,7 @@ impl Resolver<'_> {
         let detectors = self.each("detectors", Self::detector);
         let pipelines = self.each("pipelines", Self::pipeline);
         self.detector_levels(&detectors, &pipelines);
-        if !self.merged.named.get("pipelines").is_some_and(|p| !p.is_empty()) {
+        if self.merged.named.get("pipelines").is_none_or(BTreeMap::is_empty) {
             self.no_pipeline();
         }
         Some((engine?, api?, sources, plugins, detectors, sinks, pipelines))
@@ -171,7 +174,10 @@ impl Resolver<'_> {
         let type_path = format!("{path}.type");
         let Some(kind) = table.remove("type") else {
             let missing = self.findings.about(code::MISSING_KEY, path, format!("`{path}` has no `type`"));
-            self.findings.push(&type_path, missing.label("`type` belongs here").help(types()));
+            self.findings.push(
+                &type_path,
+                missing.label("`type` belongs here").help(format!("add `type = \"...\"`; {}", types())),
+            );
             return None;
         };
         let Some(kind) = kind.get_ref().as_str() else {
@@ -304,10 +310,6 @@ impl Resolver<'_> {
             Some(_) => format!("{section}: {}; or define it with `[{section}.{name}]`", quoted(defined())),
         };
         let unknown = meant(unknown, name, defined(), "not defined").help(help);
-        // Who meant an existing one must not hear that it is unused, too.
-        if let Some(near) = super::near_miss(name, defined()) {
-            self.used.insert((section, near.to_owned()));
-        }
         self.findings.push(path, unknown);
         None
     }

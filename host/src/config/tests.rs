@@ -282,7 +282,7 @@ fn all_mistakes_are_told_at_once() {
         pair("unknown_key", "slide"),
         pair("unknown_key", "sink"),
     ];
-    assert!(expected.iter().all(|e| found.contains(e)), "{found:?}");
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -313,6 +313,7 @@ fn odd_tables_are_refused_with_their_place() {
         only(&with("threshold.wasm\"", "threshold.wasm\"\nlimits = { deadline_ms = 0 }")),
         pair("bad_value", "0")
     );
+    assert_eq!(only(&GOOD.replace("pipelines.ddos", "pipelines.\"d dos\"")).0, "bad_value");
     let error = complaints(&with("[\"edge\"]", "[]"));
     assert_eq!((error.len(), error[0].3.as_str()), (1, "[]"));
     assert_eq!(complaints("engine = 5\n")[0].0, "wrong_type");
@@ -356,5 +357,34 @@ fn the_reference_configuration_names_every_key() {
             let path = format!("{section}.{key}");
             assert!(keys.contains(&path), "configs/kaminari.toml does not explain `{path}`");
         }
+    }
+}
+
+/// Whatever is typed: no panic, an answer, and every diagnostic can be drawn.
+fn survives(text: &str) {
+    let diagnostics = match parse("k.toml", text, &REGISTRY) {
+        Ok(plan) => plan.places.warnings().to_vec(),
+        Err(errors) => {
+            assert!(errors.0.iter().any(|d| !d.is_warning()), "refused without a reason: {text:?}");
+            errors.0
+        }
+    };
+    for diagnostic in diagnostics {
+        let mut drawn = String::new();
+        miette::GraphicalReportHandler::new().render_report(&mut drawn, &diagnostic).unwrap();
+        assert!(drawn.contains("kaminari::config::"), "{drawn}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn mangled_text_is_answered(at in 0..GOOD.len(), cut in 0..60usize, put in "[\\[\\]{}=\"',.#é\\n a-z0-9-]{0,6}") {
+        let end = (at + cut).min(GOOD.len());
+        survives(&format!("{}{put}{}", &GOOD[..at], &GOOD[end..]));
+    }
+
+    #[test]
+    fn arbitrary_text_is_answered(text in "[\\PC\\n]{0,80}") {
+        survives(&text);
     }
 }
