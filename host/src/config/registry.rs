@@ -1,7 +1,9 @@
 //! What the stages offer, as plain lists: `config` owns the types and is handed the lists, so that it checks text
 //! against every component without importing a stage.
 
+use super::plan::Component;
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 
 /// A source or sink type.
 #[derive(Clone, Copy)]
@@ -14,17 +16,48 @@ pub struct ComponentDef {
     pub example: &'static str,
     /// Deserialises a body into the component's own struct and throws the result away. `Err` keeps the span.
     pub check: fn(toml::de::ValueDeserializer<'_>) -> Result<(), toml::de::Error>,
+    /// Keys of the body that hold a path (or a list of paths): made relative to the config file's folder at load.
+    pub paths: &'static [&'static str],
 }
 
 impl ComponentDef {
     /// The definition of a component whose body is a `T` (with `#[serde(deny_unknown_fields)]`).
     pub const fn new<T: DeserializeOwned>(kind: &'static str, summary: &'static str, example: &'static str) -> Self {
-        Self { kind, summary, example, check: check::<T> }
+        Self { kind, summary, example, check: check::<T>, paths: &[] }
+    }
+
+    /// Says which keys of the body hold paths.
+    pub const fn with_paths(mut self, paths: &'static [&'static str]) -> Self {
+        self.paths = paths;
+        self
     }
 }
 
 fn check<T: DeserializeOwned>(body: toml::de::ValueDeserializer<'_>) -> Result<(), toml::de::Error> {
     T::deserialize(body).map(|_| ())
+}
+
+/// A body that its own component cannot read: only possible for a plan that was not made by `config::load`.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{id} ({kind}): {message}")]
+pub struct ConfigError {
+    /// Name chosen by the operator.
+    pub id: Arc<str>,
+    /// Component type.
+    pub kind: &'static str,
+    /// What the body's struct says.
+    pub message: String,
+}
+
+impl Component {
+    /// The body as the component's own struct.
+    pub fn config<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        T::deserialize(self.body.clone()).map_err(|error| ConfigError {
+            id: self.id.clone(),
+            kind: self.kind,
+            message: error.message().to_owned(),
+        })
+    }
 }
 
 /// A feature of the built-in catalogue.

@@ -3,6 +3,7 @@
 
 pub mod catalogue;
 mod recorder;
+pub mod logging;
 
 pub use catalogue::*;
 pub use recorder::install;

@@ -1,0 +1,191 @@
+//! What an operator may write, section by section, with the defaults. What it means (units, references, ranges) is
+//! decided in `resolve`; keys that must be there are `Option` here, so that all that are missing can be told at once.
+
+use serde::Deserialize;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// The sections at the top of a file, and whether they hold named tables (`[sources.NAME]`).
+pub(super) const SECTIONS: &[(&str, bool)] = &[
+    ("engine", false),
+    ("api", false),
+    ("sources", true),
+    ("plugins", true),
+    ("detectors", true),
+    ("pipelines", true),
+    ("sinks", true),
+];
+
+/// `[engine]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct EngineSection {
+    pub window_workers: Option<usize>,
+    pub plugin_cache_dir: Option<PathBuf>,
+}
+
+/// `[api]`. Without the section there is no listener.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ApiSection {
+    pub enabled: bool,
+    pub listen: SocketAddr,
+}
+
+impl Default for ApiSection {
+    fn default() -> Self {
+        Self { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9977)) }
+    }
+}
+
+/// `[plugins.NAME]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PluginSection {
+    pub path: Option<PathBuf>,
+    pub sha256: Option<String>,
+    pub limits: LimitsSection,
+}
+
+/// `limits` of a plugin.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LimitsSection {
+    pub memory_bytes: usize,
+    pub deadline_ms: u64,
+    pub alerts_per_call: usize,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        let super::PluginLimits { memory_bytes, deadline_ms, alerts_per_call } = super::PluginLimits::default();
+        Self { memory_bytes, deadline_ms, alerts_per_call }
+    }
+}
+
+/// `[detectors.NAME]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DetectorSection {
+    pub plugin: Option<String>,
+    pub keys: Option<Vec<String>>,
+    pub config: toml::Table,
+}
+
+/// `[pipelines.NAME]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PipelineSection {
+    pub sources: Option<Vec<String>>,
+    pub keys: Option<Vec<String>>,
+    pub prefix_v4: u8,
+    pub prefix_v6: u8,
+    pub features: Option<Vec<String>>,
+    pub level_half_life_windows: f64,
+    pub detectors: Option<Vec<String>>,
+    pub sinks: Vec<String>,
+    pub mode: String,
+    pub window: WindowSection,
+    pub incident: IncidentSection,
+}
+
+impl Default for PipelineSection {
+    fn default() -> Self {
+        Self {
+            sources: None,
+            keys: None,
+            prefix_v4: 24,
+            prefix_v6: 64,
+            features: None,
+            level_half_life_windows: 60.0,
+            detectors: None,
+            sinks: Vec::new(),
+            mode: "alert".into(),
+            window: WindowSection::default(),
+            incident: IncidentSection::default(),
+        }
+    }
+}
+
+/// `[pipelines.NAME.window]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct WindowSection {
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub size_secs: Option<f64>,
+    pub slide_secs: Option<f64>,
+    pub early_secs: Option<f64>,
+    pub event_time: String,
+    pub max_spread_secs: f64,
+    pub out_of_order_secs: Option<f64>,
+    pub allowed_lateness_secs: f64,
+    pub idle_timeout_secs: f64,
+    pub max_future_secs: f64,
+    pub max_keys: usize,
+}
+
+impl Default for WindowSection {
+    fn default() -> Self {
+        Self {
+            kind: None,
+            size_secs: None,
+            slide_secs: None,
+            early_secs: None,
+            event_time: "received".into(),
+            max_spread_secs: 120.0,
+            out_of_order_secs: None,
+            allowed_lateness_secs: 0.0,
+            idle_timeout_secs: 5.0,
+            max_future_secs: 10.0,
+            max_keys: 1_000_000,
+        }
+    }
+}
+
+/// `[pipelines.NAME.incident]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct IncidentSection {
+    pub open_after: String,
+    pub close_after_windows: u32,
+    pub update_interval_secs: u64,
+    pub cover_min_hosts: u32,
+    pub dominant_share: f64,
+    pub max_open_per_minute: u32,
+    pub suppress: Vec<String>,
+}
+
+impl Default for IncidentSection {
+    fn default() -> Self {
+        Self {
+            open_after: "2/3".into(),
+            close_after_windows: 10,
+            update_interval_secs: 60,
+            cover_min_hosts: 5,
+            dominant_share: 0.5,
+            max_open_per_minute: 100,
+            suppress: Vec::new(),
+        }
+    }
+}
+
+/// Every section's struct with the keys it takes, as serde tells them. For the test of the reference configuration.
+#[cfg(test)]
+pub(super) fn all_keys() -> Vec<(&'static str, Vec<String>)> {
+    fn keys<T: serde::de::DeserializeOwned>() -> Vec<String> {
+        let value = toml::de::ValueDeserializer::parse("{ \"no such key\" = 1 }").expect("is TOML");
+        let Err(error) = T::deserialize(value) else { panic!("every section refuses unknown keys") };
+        error.message().split('`').skip(3).step_by(2).map(str::to_owned).collect()
+    }
+    vec![
+        ("engine", keys::<EngineSection>()),
+        ("api", keys::<ApiSection>()),
+        ("plugins", keys::<PluginSection>()),
+        ("plugins.limits", keys::<LimitsSection>()),
+        ("detectors", keys::<DetectorSection>()),
+        ("pipelines", keys::<PipelineSection>()),
+        ("pipelines.window", keys::<WindowSection>()),
+        ("pipelines.incident", keys::<IncidentSection>()),
+    ]
+}
