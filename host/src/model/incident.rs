@@ -17,6 +17,8 @@ pub enum IncidentEventKind {
     Update,
     /// It is over (or the program stops: see `close_reason`).
     Close,
+    /// About the incident stream itself (`kind` = `rate-limited`); stands alone, nothing is opened or closed.
+    Notice,
 }
 
 /// The entity of an incident.
@@ -66,7 +68,7 @@ pub struct IncidentEvent {
     pub event: IncidentEventKind,
     /// Deterministic: digest of the fingerprint and the window that opened it.
     pub incident_id: String,
-    /// Digest of pipeline, entity and alert kind: the same for every recurrence.
+    /// Digest of pipeline and entity: the same for every recurrence, whatever the kind of attack.
     pub fingerprint: String,
     pub pipeline: String,
     /// `threshold@0.1.0`.
@@ -93,12 +95,12 @@ pub struct IncidentEvent {
     pub updated_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<String>,
-    /// `quiet`, `shutdown` or `end_of_input`.
+    /// `quiet`, `covered`, `shutdown` or `end_of_input`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub close_reason: Option<String>,
     /// Windows in which the entity was alerted so far.
     pub windows_alerted: u32,
-    /// Highest score so far.
+    /// Score of the strongest detection so far (strength: score / threshold).
     pub peak_score: f64,
     pub plan_digest: String,
     /// Engine time at which the event left the incident stage, RFC 3339: in a replay the watermark.

@@ -100,7 +100,7 @@ catalogue! {
     INCIDENTS_OPEN = "kaminari_incidents_open", Gauge, ["pipeline"];
     /// Incidents opened.
     INCIDENTS_OPENED = "kaminari_incidents_opened_total", Counter, ["pipeline", "severity"];
-    /// Incidents known and not told, by reason: covered, explained, suppress_list, rate_limit, shadow.
+    /// Incidents known and not told, by reason: covered, explained, suppress_list, rate_limit, shadow, table_full, late.
     INCIDENTS_SUPPRESSED = "kaminari_incidents_suppressed_total", Counter, ["pipeline", "reason"];
     /// From the end of the window to the incident leaving, seconds.
     DETECTION_DELAY = "kaminari_detection_delay_seconds", Histogram, ["pipeline"];

@@ -1,0 +1,559 @@
+use super::*;
+use crate::model::{Addr, Alert, Contribution, Severity};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+const START: u64 = 1_800_000_000 * SECOND;
+
+fn plan() -> IncidentPlan {
+    IncidentPlan {
+        open_m: 1,
+        open_n: 1,
+        close_after_windows: 3,
+        update_interval_secs: 3600,
+        cover_min_hosts: 8,
+        dominant_share: 0.8,
+        max_open_per_minute: 1000,
+        suppress: Vec::new(),
+    }
+}
+
+fn tracker(plan: IncidentPlan) -> IncidentTracker {
+    let context =
+        Context { pipeline: "ddos".into(), window_kind: "tumbling", plan_digest: "sha256:00".into(), shadow: false };
+    IncidentTracker::new(context, plan)
+}
+
+/// The i-th window of one second.
+fn window(i: u64) -> WindowInfo {
+    let start_ns = START + i * SECOND;
+    WindowInfo { start_ns, end_ns: start_ns + SECOND, revision: 0, watermark_ns: start_ns + SECOND, partial: false }
+}
+
+fn host(i: u8) -> EntityKey {
+    EntityKey { kind: KeyKind::DstAddr, addr: Addr::from_v4_bytes([192, 0, 2, i]), extra: 0 }
+}
+
+fn prefix() -> EntityKey {
+    EntityKey { kind: KeyKind::DstPrefix, addr: Addr::from_v4_bytes([192, 0, 2, 0]), extra: 24 }
+}
+
+fn detection(key: EntityKey, packets: f64) -> Detection {
+    Detection {
+        detector: "limits".into(),
+        plugin: "threshold@0.1.0".into(),
+        key,
+        window: window(0),
+        alert: Alert {
+            row: 0,
+            kind: "flood".into(),
+            severity: Severity::High,
+            score: packets,
+            threshold: 100.0,
+            message: "packets over the limit".into(),
+            contributions: vec![
+                Contribution { column: "packets".into(), weight: 0.9, observed: packets, expected: 100.0 },
+                Contribution { column: "entropy_src".into(), weight: 0.1, observed: 7.0, expected: f64::NAN },
+            ],
+            attributes: vec![("direction".into(), "in".into())],
+        },
+        observed: vec![("packets".into(), packets), ("bytes".into(), packets * 60.0)],
+    }
+}
+
+/// The same in window `i`.
+fn at(i: u64, detections: &[Detection]) -> Vec<Detection> {
+    detections.iter().map(|d| Detection { window: window(i), ..d.clone() }).collect()
+}
+
+fn carpet(hosts: u8) -> Vec<Detection> {
+    let mut all: Vec<_> = (1..=hosts).map(|i| detection(host(i), 200.0 + f64::from(i))).collect();
+    all.push(detection(prefix(), 220.0 * f64::from(hosts)));
+    all
+}
+
+fn names(events: &[IncidentEvent]) -> Vec<String> {
+    events.iter().map(|e| format!("{:?} {}", e.event, e.entity.value).to_lowercase()).collect()
+}
+
+/// Runs `f` and returns the value of a counter for pipeline `ddos` by its other label.
+fn counted(f: impl FnOnce(), name: &str, label: &str) -> u64 {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, f);
+    let text = recorder.handle().render();
+    let line = text.lines().find(|l| l.starts_with(&format!("{name}{{")) && l.contains(&format!("\"{label}\"")));
+    line.map_or(0, |l| l.rsplit(' ').next().and_then(|v| v.parse().ok()).expect("a counter has a value"))
+}
+
+fn suppressed(reason: &str, f: impl FnOnce()) -> u64 {
+    counted(f, INCIDENTS_SUPPRESSED, reason)
+}
+
+#[test]
+fn opens_after_m_of_n_and_closes_after_k_quiet_windows() {
+    let mut t = tracker(IncidentPlan { open_m: 2, open_n: 3, ..plan() });
+    let alert = [detection(host(1), 200.0)];
+    assert!(t.observe(&window(0), at(0, &alert)).is_empty());
+    assert!(t.observe(&window(1), vec![]).is_empty());
+    let opened = t.observe(&window(2), at(2, &alert));
+    assert_eq!(names(&opened), ["open 192.0.2.1"]);
+    assert_eq!(opened[0].windows_alerted, 2);
+    assert_eq!(opened[0].emitted_at, crate::model::time::rfc3339(window(2).watermark_ns));
+    assert_eq!(t.open_count(), 1);
+    assert!(t.observe(&window(3), vec![]).is_empty());
+    assert!(t.observe(&window(4), vec![]).is_empty());
+    let closed = t.observe(&window(5), vec![]);
+    assert_eq!(names(&closed), ["close 192.0.2.1"]);
+    assert_eq!(closed[0].close_reason.as_deref(), Some("quiet"));
+    assert_eq!(closed[0].incident_id, opened[0].incident_id);
+    assert_eq!(t.open_count(), 0);
+}
+
+#[test]
+fn alerts_further_apart_than_n_windows_do_not_open() {
+    let mut t = tracker(IncidentPlan { open_m: 2, open_n: 3, ..plan() });
+    let alert = [detection(host(1), 200.0)];
+    for i in 0..20 {
+        let now = if i % 3 == 0 { at(i, &alert) } else { vec![] };
+        assert!(t.observe(&window(i), now).is_empty(), "window {i}");
+    }
+}
+
+#[test]
+fn the_id_is_of_the_first_window_that_counted_and_the_fingerprint_recurs() {
+    let alert = [detection(host(1), 200.0)];
+    let run = |offset: u64| {
+        let mut t = tracker(plan());
+        let mut ids = Vec::new();
+        for i in offset..offset + 20 {
+            let on = (5..8).contains(&i) || (15..17).contains(&i);
+            ids.extend(t.observe(&window(i), if on { at(i, &alert) } else { vec![] }));
+        }
+        ids.into_iter().filter(|e| e.event == IncidentEventKind::Open).collect::<Vec<_>>()
+    };
+    let (a, b) = (run(0), run(3));
+    assert_eq!(a.len(), 2);
+    assert_eq!(a, b, "where the stream begins does not matter");
+    assert_eq!(a[0].fingerprint, a[1].fingerprint);
+    assert_ne!(a[0].incident_id, a[1].incident_id);
+    assert_eq!(a[0].incident_id.len(), 16);
+}
+
+#[test]
+fn all_detectors_make_one_incident_and_the_worst_leads() {
+    let mut t = tracker(plan());
+    let mild = Detection { detector: "ae".into(), ..detection(host(1), 200.0) };
+    let mut worst = detection(host(1), 150.0);
+    worst.alert.kind = "syn-flood".into();
+    worst.alert.severity = Severity::Critical;
+    let events = t.observe(&window(0), vec![mild, worst]);
+    assert_eq!(events.len(), 1);
+    assert_eq!((events[0].kind.as_str(), events[0].severity), ("syn-flood", Severity::Critical));
+    assert_eq!(events[0].attributes["other_kinds"], serde_json::json!(["flood"]));
+    assert_eq!(events[0].attributes["direction"], "in");
+    assert_eq!(events[0].baseline, serde_json::json!({"packets": 100.0}).as_object().cloned().unwrap());
+    assert_eq!(events[0].evidence[1].expected, None);
+}
+
+#[test]
+fn updates_when_worse_or_due() {
+    let mut t = tracker(IncidentPlan { update_interval_secs: 10, ..plan() });
+    assert_eq!(t.observe(&window(0), vec![detection(host(1), 200.0)]).len(), 1);
+    assert!(t.observe(&window(1), at(1, &[detection(host(1), 290.0)])).is_empty(), "not 1.5 times worse");
+    let worse = t.observe(&window(2), at(2, &[detection(host(1), 310.0)]));
+    assert_eq!(names(&worse), ["update 192.0.2.1"]);
+    assert_eq!((worse[0].score, worse[0].peak_score, worse[0].windows_alerted), (310.0, 310.0, 3));
+    let mut severe = detection(host(1), 120.0);
+    severe.alert.severity = Severity::Critical;
+    let update = t.observe(&window(3), at(3, &[severe]));
+    assert_eq!((update[0].severity, update[0].score, update[0].peak_score), (Severity::Critical, 120.0, 310.0));
+    for i in 4..13 {
+        assert!(t.observe(&window(i), at(i, &[detection(host(1), 120.0)])).is_empty(), "window {i}");
+    }
+    assert_eq!(names(&t.observe(&window(13), at(13, &[detection(host(1), 120.0)]))), ["update 192.0.2.1"]);
+}
+
+#[test]
+fn a_refired_window_counts_once_but_may_open_late() {
+    let mut t = tracker(IncidentPlan { open_m: 2, open_n: 2, ..plan() });
+    let alert = [detection(host(1), 200.0)];
+    for revision in 0..4 {
+        let again = WindowInfo { revision, ..window(0) };
+        assert!(t.observe(&again, alert.to_vec()).is_empty(), "one window is one window");
+    }
+    assert!(t.observe(&window(1), vec![]).is_empty());
+    let late = t.observe(&WindowInfo { revision: 1, ..window(1) }, at(1, &alert));
+    assert_eq!(names(&late), ["open 192.0.2.1"]);
+    // Firing again does not bring the end nearer.
+    assert!(t.observe(&window(2), vec![]).is_empty());
+    for revision in 1..9 {
+        assert!(t.observe(&WindowInfo { revision, ..window(2) }, vec![]).is_empty());
+    }
+    assert!(t.observe(&window(3), vec![]).is_empty());
+    assert_eq!(names(&t.observe(&window(4), vec![])), ["close 192.0.2.1"]);
+}
+
+#[test]
+fn an_early_firing_is_not_a_quiet_window() {
+    let mut t = tracker(IncidentPlan { close_after_windows: 1, ..plan() });
+    let alert = [detection(host(1), 200.0)];
+    assert_eq!(t.observe(&window(0), alert.to_vec()).len(), 1);
+    let early = WindowInfo { partial: true, ..window(1) };
+    assert!(t.observe(&early, vec![]).is_empty(), "the window is not over");
+    assert!(t.observe(&WindowInfo { revision: 1, ..window(1) }, at(1, &alert)).is_empty());
+    assert!(t.observe(&WindowInfo { partial: true, ..window(2) }, vec![]).is_empty());
+    assert_eq!(names(&t.observe(&WindowInfo { revision: 1, ..window(2) }, vec![])), ["close 192.0.2.1"]);
+}
+
+#[test]
+fn a_window_too_old_to_remember_is_counted() {
+    let run = || {
+        let mut t = tracker(plan());
+        for i in 10..20 {
+            t.observe(&window(i), vec![]);
+        }
+        assert!(t.observe(&window(3), vec![detection(host(1), 200.0)]).is_empty());
+    };
+    assert_eq!(suppressed("late", run), 1);
+}
+
+#[test]
+fn a_carpet_is_one_prefix_incident_from_the_first_window() {
+    let run = || {
+        let mut t = tracker(plan());
+        let opened = t.observe(&window(0), carpet(250));
+        assert_eq!(names(&opened), ["open 192.0.2.0/24"]);
+        assert_eq!(opened[0].covered, 250);
+        assert_eq!(opened[0].covered_entities.len(), 10);
+        assert_eq!(opened[0].covered_entities[0], "192.0.2.250");
+        // The prefix falls under its limit first; then the hosts, a few at a time.
+        let hosts = |n: u8| (1..=n).map(|i| detection(host(i), 120.0)).collect::<Vec<_>>();
+        let mut events = Vec::new();
+        for (i, n) in [250, 100, 20, 7, 5, 2, 1, 0, 0, 0].into_iter().enumerate() {
+            let i = 1 + i as u64;
+            events.extend(t.observe(&window(i), at(i, &hosts(n))));
+        }
+        assert_eq!(names(&events), ["close 192.0.2.0/24"]);
+        assert_eq!(events[0].covered, 250);
+        assert_eq!(t.open_count(), 0);
+    };
+    assert!(suppressed("covered", run) >= 250);
+}
+
+#[test]
+fn one_flooded_host_is_one_host_incident() {
+    let run = || {
+        let mut t = tracker(plan());
+        let flood = [detection(host(7), 9000.0), detection(prefix(), 9500.0)];
+        let mut events = Vec::new();
+        for i in 0..5 {
+            events.extend(t.observe(&window(i), at(i, &flood)));
+        }
+        // At its end the prefix is over its limit a little longer than the host.
+        events.extend(t.observe(&window(5), at(5, &flood[1..])));
+        for i in 6..12 {
+            events.extend(t.observe(&window(i), vec![]));
+        }
+        assert_eq!(names(&events), ["open 192.0.2.7", "close 192.0.2.7"]);
+    };
+    assert_eq!(suppressed("explained", run), 1);
+}
+
+#[test]
+fn a_flood_and_a_carpet_in_one_prefix_are_two_incidents() {
+    let mut t = tracker(plan());
+    let mut both = carpet(100);
+    both.retain(|d| d.key != prefix() && d.key != host(7));
+    both.push(detection(host(7), 900_000.0));
+    both.push(detection(prefix(), 925_000.0));
+    let events = t.observe(&window(0), both);
+    assert_eq!(names(&events), ["open 192.0.2.0/24", "open 192.0.2.7"]);
+    assert_eq!(events[0].covered, 99);
+}
+
+#[test]
+fn a_prefix_alone_opens_and_a_flood_inside_gets_its_own() {
+    let mut t = tracker(plan());
+    let below = [detection(prefix(), 1000.0)];
+    let events = t.observe(&window(0), below.to_vec());
+    assert_eq!((names(&events), events[0].covered), (vec!["open 192.0.2.0/24".to_string()], 0));
+    let mut two = at(1, &[detection(prefix(), 1000.0), detection(host(3), 150.0), detection(host(4), 150.0)]);
+    assert!(t.observe(&window(1), two.clone()).is_empty(), "covered");
+    two.push(detection(host(5), 90_000.0));
+    two[0] = detection(prefix(), 91_000.0);
+    let events = t.observe(&window(2), at(2, &two));
+    assert_eq!(names(&events), ["open 192.0.2.5"]);
+}
+
+#[test]
+fn hosts_opened_just_before_their_prefix_are_closed_as_covered() {
+    let mut t = tracker(plan());
+    let hosts: Vec<_> = (1..=3).map(|i| detection(host(i), 150.0)).collect();
+    assert_eq!(t.observe(&window(0), hosts.clone()).len(), 3);
+    let events = t.observe(&window(1), at(1, &carpet(50)));
+    let expected = ["open 192.0.2.0/24", "close 192.0.2.1", "close 192.0.2.2", "close 192.0.2.3"];
+    assert_eq!(names(&events), expected);
+    assert_eq!(events[0].covered, 50);
+    assert_eq!(events[1].close_reason.as_deref(), Some("covered"));
+    assert_eq!(events[1].attributes["prefix_incident"], events[0].incident_id.as_str());
+    assert!(t.observe(&window(2), at(2, &carpet(50))).is_empty());
+}
+
+#[test]
+fn a_host_flooded_long_before_keeps_its_incident() {
+    let mut t = tracker(plan());
+    for i in 0..10 {
+        t.observe(&window(i), at(i, &[detection(host(1), 150.0)]));
+    }
+    let events = t.observe(&window(10), at(10, &carpet(50)));
+    assert_eq!((names(&events), events[0].covered), (vec!["open 192.0.2.0/24".to_string()], 49));
+    assert_eq!(t.open_count(), 2);
+}
+
+#[test]
+fn hosts_that_qualify_take_a_lagging_prefix_with_them() {
+    let mut t = tracker(IncidentPlan { open_m: 2, open_n: 3, ..plan() });
+    let hosts: Vec<_> = carpet(50).into_iter().filter(|d| d.key != prefix()).collect();
+    assert!(t.observe(&window(0), hosts).is_empty());
+    let events = t.observe(&window(1), at(1, &carpet(50)));
+    assert_eq!((names(&events), events[0].covered), (vec!["open 192.0.2.0/24".to_string()], 50));
+}
+
+#[test]
+fn suppressed_entities_are_counted_not_told() {
+    let run = || {
+        let mut t = tracker(IncidentPlan { suppress: vec!["192.0.2.0/25".parse().unwrap()], ..plan() });
+        for i in 0..5 {
+            let events = t.observe(&window(i), at(i, &[detection(host(1), 200.0), detection(host(200), 200.0)]));
+            assert_eq!(events.len(), usize::from(i == 0));
+        }
+        assert_eq!(t.open_count(), 1);
+    };
+    assert_eq!(suppressed("suppress_list", run), 1);
+    let whole = IncidentPlan { suppress: vec!["192.0.2.0/23".parse().unwrap()], ..plan() };
+    let run = || assert!(tracker(whole).observe(&window(0), carpet(20)).is_empty());
+    assert_eq!(suppressed("suppress_list", run), 21);
+}
+
+#[test]
+fn the_rate_limit_tells_the_worst_and_how_many_it_withheld() {
+    let run = || {
+        let mut t = tracker(IncidentPlan { max_open_per_minute: 3, close_after_windows: 200, ..plan() });
+        let many: Vec<_> = (1..=7).map(|i| detection(host(i), 100.0 + f64::from(i))).collect();
+        let opened = t.observe(&window(0), many.clone());
+        assert_eq!(names(&opened), ["open 192.0.2.7", "open 192.0.2.6", "open 192.0.2.5"]);
+        for i in 1..59 {
+            assert!(t.observe(&window(i), at(i, &many)).is_empty());
+        }
+        let next = t.observe(&window(59), at(59, &many));
+        let expected = ["notice ddos", "open 192.0.2.4", "open 192.0.2.3", "open 192.0.2.2"];
+        assert_eq!(names(&next), expected, "the next minute lets what still goes on through");
+        assert_eq!((next[0].kind.as_str(), next[0].entity.kind.as_str()), ("rate-limited", "pipeline"));
+        assert_eq!(next[0].message, "4 incidents withheld in this minute: the limit is 3 new ones a minute");
+        let end = t.close_all(window(59).end_ns, "end_of_input");
+        assert_eq!(names(&end)[0], "notice ddos");
+        assert_eq!(end.len(), 7);
+    };
+    assert_eq!(suppressed("rate_limit", run), 5);
+}
+
+#[test]
+fn shadow_counts_and_says_nothing() {
+    let run = || {
+        let mut t = tracker(plan());
+        t.context.shadow = true;
+        assert!(t.observe(&window(0), vec![detection(host(1), 200.0)]).is_empty());
+        assert_eq!(t.open_count(), 1);
+        assert!(t.close_all(0, "shutdown").is_empty());
+    };
+    assert_eq!(suppressed("shadow", run), 1);
+}
+
+#[test]
+fn entities_are_bounded_and_forgotten() {
+    let crowd = |from: u32, n: u32| -> Vec<Detection> {
+        let key = |i: u32| EntityKey { kind: KeyKind::SrcAddr, addr: Addr::from_v4_bytes(i.to_be_bytes()), extra: 0 };
+        (from..from + n).map(|i| detection(key(i), 200.0)).collect()
+    };
+    let run = || {
+        let mut t = tracker(IncidentPlan { open_m: 2, open_n: 2, ..plan() });
+        t.observe(&window(0), crowd(1, ENTITIES_MAX as u32 + 5));
+        assert_eq!(t.tracks.len(), ENTITIES_MAX);
+        for i in 1..=300 {
+            t.observe(&window(i), vec![]);
+        }
+        assert_eq!(t.tracks.len(), 0);
+    };
+    assert_eq!(suppressed("table_full", run), 5);
+}
+
+#[test]
+fn close_all_ends_everything_with_the_reason() {
+    let mut t = tracker(plan());
+    t.observe(&window(0), vec![detection(host(1), 200.0), detection(host(2), 200.0)]);
+    let events = t.close_all(START + 5 * SECOND, "shutdown");
+    assert_eq!(names(&events), ["close 192.0.2.1", "close 192.0.2.2"]);
+    assert!(events.iter().all(|e| e.close_reason.as_deref() == Some("shutdown")));
+    assert_eq!(events[0].closed_at.as_deref(), Some(events[0].emitted_at.as_str()));
+    assert!(t.close_all(START + 5 * SECOND, "shutdown").is_empty());
+}
+
+#[test]
+fn detections_are_counted_by_detector() {
+    let run = || {
+        tracker(plan()).observe(&window(0), carpet(9));
+    };
+    assert_eq!(counted(run, DETECTIONS, "limits"), 10);
+}
+
+/// A few entities of all levels, in windows with gaps and re-firings.
+fn stream() -> impl Strategy<Value = Vec<(u64, Vec<Detection>)>> {
+    let one = (0u8..14, 0.0..5000.0f64, 0u8..3, 0u8..2).prop_map(|(who, packets, severity, detector)| {
+        let key = match who {
+            0..=1 => prefix(),
+            2 => EntityKey { kind: KeyKind::Interface, addr: Addr::from_v4_bytes([10, 0, 0, 1]), extra: 3 },
+            3 => EntityKey { kind: KeyKind::SrcAddr, addr: Addr::from_v4_bytes([192, 0, 2, 9]), extra: 0 },
+            i => host(i),
+        };
+        let mut d = detection(key, packets);
+        d.detector = ["a", "b"][usize::from(detector)].into();
+        d.alert.severity = [Severity::Low, Severity::High, Severity::Critical][usize::from(severity)];
+        d
+    });
+    let step = (prop_oneof![9 => Just(1i64), 1 => -4i64..1], prop::collection::vec(one, 0..12));
+    prop::collection::vec(step, 1..60).prop_map(|steps| {
+        let (mut newest, mut out) = (10i64, Vec::new());
+        for (step, detections) in steps {
+            let i = newest + step;
+            newest = newest.max(i);
+            out.push((i as u64, at(i as u64, &detections)));
+        }
+        out
+    })
+}
+
+fn run(plan: &IncidentPlan, stream: &[(u64, Vec<Detection>)]) -> Vec<IncidentEvent> {
+    let mut t = tracker(plan.clone());
+    let mut events: Vec<_> = stream.iter().flat_map(|(i, d)| t.observe(&window(*i), d.clone())).collect();
+    let last = stream.iter().map(|(i, _)| *i).max().unwrap_or(0);
+    events.extend(t.close_all(window(last).end_ns, "end_of_input"));
+    assert_eq!(t.open_count(), 0);
+    events
+}
+
+fn plans() -> impl Strategy<Value = IncidentPlan> {
+    (1u32..4, 1u32..5, 1u32..5, 1u32..6, 0.2..1.0f64, prop_oneof![Just(1000u32), 1u32..4], 1u64..30).prop_map(
+        |(open_m, open_n, close_after_windows, cover_min_hosts, dominant_share, max_open_per_minute, interval)| {
+            IncidentPlan {
+                open_m: open_m.min(open_n),
+                open_n,
+                close_after_windows,
+                update_interval_secs: interval,
+                cover_min_hosts,
+                dominant_share,
+                max_open_per_minute,
+                suppress: vec!["192.0.2.12/32".parse().unwrap()],
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_incident_opens_once_and_closes_once(plan in plans(), stream in stream()) {
+        let mut open: HashMap<String, String> = HashMap::new();
+        let mut ids = BTreeSet::new();
+        for e in run(&plan, &stream) {
+            let entity = format!("{} {}", e.entity.kind, e.entity.value);
+            prop_assert!(entity != "dst_addr 192.0.2.12", "suppressed");
+            match e.event {
+                IncidentEventKind::Open => {
+                    prop_assert!(ids.insert(e.incident_id.clone()), "an id opens once");
+                    prop_assert_eq!(open.insert(entity, e.incident_id), None, "one open incident per entity");
+                }
+                IncidentEventKind::Update => prop_assert_eq!(open.get(&entity), Some(&e.incident_id)),
+                IncidentEventKind::Close => {
+                    prop_assert_eq!(open.remove(&entity), Some(e.incident_id));
+                    prop_assert!(e.close_reason.is_some() && e.closed_at.is_some());
+                }
+                IncidentEventKind::Notice => prop_assert_eq!(e.kind, "rate-limited"),
+            }
+        }
+        prop_assert!(open.is_empty(), "everything closes");
+    }
+
+    #[test]
+    fn the_order_of_detections_does_not_matter(plan in plans(), stream in stream(), seed in any::<u64>()) {
+        use rand::{SeedableRng, seq::SliceRandom};
+        let mut rng = rand::rngs::SmallRng::seed_from_u64(seed);
+        let mut shuffled = stream.clone();
+        for (_, detections) in &mut shuffled {
+            detections.shuffle(&mut rng);
+        }
+        prop_assert_eq!(run(&plan, &stream), run(&plan, &shuffled));
+    }
+
+    #[test]
+    fn firing_a_window_again_with_the_same_detections_opens_nothing(plan in plans(), stream in stream()) {
+        let plan = IncidentPlan { max_open_per_minute: 1000, update_interval_secs: 3600, ..plan };
+        let mut t = tracker(plan);
+        for (i, detections) in stream {
+            t.observe(&window(i), detections.clone());
+            let again = t.observe(&WindowInfo { revision: 1, ..window(i) }, detections);
+            prop_assert!(again.is_empty(), "{:?}", names(&again));
+        }
+    }
+
+    /// Hosts come and go one by one around the time in which the prefix is over its limit.
+    #[test]
+    fn a_ragged_carpet_is_one_incident(
+        hosts in prop::collection::vec((0u64..20, 1u64..30, 100.0..300.0f64), 8..250),
+        prefix_windows in 15u64..25,
+        open_m in 1u32..4,
+    ) {
+        let plan = IncidentPlan { open_m, open_n: 3, cover_min_hosts: 8, ..plan() };
+        let last = prefix_windows + 2 * u64::from(plan.close_after_windows) - 1;
+        let whole: f64 = hosts.iter().map(|h| h.2).sum();
+        let mut t = tracker(plan);
+        let mut events = Vec::new();
+        for i in 0..last + 20 {
+            let on = |(from, len, _): &(u64, u64, f64)| (*from..(from + len).min(last)).contains(&i);
+            let alerted = hosts.iter().enumerate().filter(|(_, h)| on(h));
+            let mut now: Vec<_> = alerted.map(|(k, h)| detection(host(k as u8), h.2)).collect();
+            if i < prefix_windows {
+                now.push(detection(prefix(), whole));
+            }
+            events.extend(t.observe(&window(i), at(i, &now)));
+        }
+        // Before the prefix has its m of n, a host may have had its own; such an incident is taken over.
+        let of = |kind: IncidentEventKind| events.iter().filter(move |e| e.event == kind);
+        prop_assert_eq!(of(IncidentEventKind::Open).filter(|e| e.entity.kind == "dst_prefix").count(), 1);
+        let hosts_opened = of(IncidentEventKind::Open).filter(|e| e.entity.kind == "dst_addr").count();
+        prop_assert_eq!(hosts_opened, 0, "{:?}", names(&events));
+        prop_assert_eq!(t.open_count(), 0);
+    }
+
+    /// One host is flooded, with benign neighbours; the prefix is over its limit sooner or later, longer or shorter.
+    #[test]
+    fn a_ragged_flood_is_one_host_incident(
+        host_windows in 1u64..20, prefix_from in 0u64..5, prefix_extra in 0u64..4, rest in 0.0..0.24f64, k in 1u32..6,
+    ) {
+        let mut t = tracker(IncidentPlan { close_after_windows: k, ..plan() });
+        let mut events = Vec::new();
+        let until = host_windows + prefix_extra.min(u64::from(k));
+        for i in 0..60 {
+            let mut now = Vec::new();
+            if i < host_windows {
+                now.push(detection(host(1), 9000.0));
+            }
+            if (prefix_from.min(host_windows - 1)..until).contains(&i) {
+                now.push(detection(prefix(), 9000.0 * (1.0 + rest)));
+            }
+            events.extend(t.observe(&window(i), at(i, &now)));
+        }
+        prop_assert_eq!(names(&events), ["open 192.0.2.1", "close 192.0.2.1"]);
+    }
+}
