@@ -1,1 +1,50 @@
-//! detect
+//! Judges frames of features. Comes in: [`FeatureFrame`]s; goes out: [`Judgement`]s, i.e. scores per row and
+//! detections. A detector that breaks is restarted, and in the end left out: the rows it did not judge are counted in
+//! `kaminari_plugin_dead_lettered_rows_total`. Remembers nothing across windows; plugins do.
+
+use crate::config::DetectorPlan;
+use crate::model::{Detection, FeatureFrame, KeyKind};
+use crate::plugin::PluginError;
+use std::sync::Arc;
+
+mod plugin;
+mod supervisor;
+
+pub use plugin::PluginDetector;
+
+/// What a detector says about one frame.
+#[derive(Debug, Default)]
+pub struct Judgement {
+    /// Alerted rows.
+    pub detections: Vec<Detection>,
+    /// Empty, or one per row (NaN: no opinion, or the row was not judged).
+    pub scores: Vec<f64>,
+}
+
+/// Judges frames. Belongs to one thread.
+pub trait Detector: Send {
+    /// Id in the config.
+    fn id(&self) -> &Arc<str>;
+
+    /// Levels it judges; `None`: all.
+    fn levels(&self) -> Option<&[KeyKind]>;
+
+    /// Judges one frame. Never fails: what cannot be judged is counted and logged.
+    fn detect(&mut self, frame: &FeatureFrame) -> Judgement;
+}
+
+/// A detector could not be built.
+#[derive(Debug, thiserror::Error)]
+#[error("detector `{detector}`: {source}")]
+pub struct DetectError {
+    /// Id in the config.
+    pub detector: Arc<str>,
+    /// Cause.
+    pub source: PluginError,
+}
+
+impl DetectError {
+    fn new(plan: &DetectorPlan, source: impl Into<PluginError>) -> Self {
+        Self { detector: plan.id.clone(), source: source.into() }
+    }
+}

@@ -1,0 +1,10 @@
+//! What wasmtime makes of the contract: types, the traits of the host's services, callers of what a plugin exports.
+
+wasmtime::component::bindgen!({
+    path: "../wit",
+    world: "detector-plugin",
+    with: {
+        "kaminari:plugin/data.record-batch": super::batch::Batch,
+        "kaminari:plugin/data.batch-builder": super::builder::Builder,
+    },
+});

@@ -1,0 +1,119 @@
+//! The WebAssembly engine of the process: one compiler, one linker, one clock for deadlines. Comes in: the plan of a
+//! plugin; goes out: a [`LoadedPlugin`], or what is wrong with the file and what to do.
+
+use super::bindings::{DetectorPluginPre, kaminari::plugin};
+use super::cache::{Cache, sha256_hex};
+use super::error::PluginError;
+use super::instance::State;
+use super::limits::TICK;
+use super::loaded::LoadedPlugin;
+use super::{compat, data};
+use crate::config::PluginPlan;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime::{Config, Engine, OptLevel};
+use wasmtime_wasi::p2::DynPollable;
+
+/// Loads plugins.
+pub struct PluginHost {
+    engine: Engine,
+    linker: Linker<State>,
+    cache: Cache,
+    ticker: Arc<Ticker>,
+}
+
+impl PluginHost {
+    /// `cache_dir` holds compiled plugins; it is made (mode 0700) if it is not there.
+    pub fn new(cache_dir: &Path) -> Result<Arc<Self>, PluginError> {
+        let cache = Cache::open(cache_dir)?;
+        let mut config = Config::new();
+        config.wasm_component_model(true).epoch_interruption(true).cranelift_opt_level(OptLevel::Speed);
+        let engine = Engine::new(&config).map_err(PluginError::Engine)?;
+        let linker = linker(&engine).map_err(PluginError::Engine)?;
+        let ticker = Arc::new(Ticker::start(&engine).map_err(|e| PluginError::Engine(e.into()))?);
+        Ok(Arc::new(Self { engine, linker, cache, ticker }))
+    }
+
+    /// Reads, checks, compiles (or takes from the cache) and describes a plugin. Runs none of its logic.
+    pub fn load(&self, plan: &PluginPlan) -> Result<Arc<LoadedPlugin>, PluginError> {
+        let (id, path) = (plan.id.clone(), plan.path.clone());
+        let wasm = std::fs::read(&plan.path).map_err(|source| PluginError::Read {
+            id: id.clone(),
+            path: path.clone(),
+            source,
+        })?;
+        let digest = sha256_hex(&wasm);
+        if let Some(pinned) = plan.sha256.as_ref().filter(|p| !p.eq_ignore_ascii_case(&digest)) {
+            return Err(PluginError::Digest { id, path, pinned: pinned.clone(), actual: digest });
+        }
+        let component = self.cache.component(&self.engine, &digest, &wasm).map_err(|e| PluginError::NotAComponent {
+            id: id.clone(),
+            path: path.clone(),
+            cause: e.root_cause().to_string(),
+        })?;
+        let api_version = compat::check(&self.engine, &component.component_type(), plan)?;
+        let linked = self.linker.instantiate_pre(&component).and_then(DetectorPluginPre::new);
+        let pre = linked.map_err(|e| PluginError::Contract {
+            id,
+            path,
+            cause: format!("asks for what plugins are not given (contract {}): {e:#}", compat::API_VERSION),
+        })?;
+        LoadedPlugin::describe(plan, pre, api_version, digest, self.ticker.clone()).map(Arc::new)
+    }
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    data::add_to_linker(&mut linker)?;
+    plugin::logging::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    plugin::clock::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    // The standard libraries of Rust and others import WASI; behind it is nothing (`State::new`).
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    // An epoch does not interrupt the host's own functions, so a plugin that sleeps would hold its thread for as long
+    // as it likes: waiting is a trap.
+    linker.allow_shadowing(true);
+    let mut poll = linker.instance("wasi:io/poll@0.2.6")?;
+    poll.func_wrap("[method]pollable.block", |_, (_,): (Resource<DynPollable>,)| -> wasmtime::Result<()> {
+        Err(no_waiting())
+    })?;
+    poll.func_wrap("poll", |_, (_,): (Vec<Resource<DynPollable>>,)| -> wasmtime::Result<(Vec<u32>,)> {
+        Err(no_waiting())
+    })?;
+    linker.allow_shadowing(false);
+    Ok(linker)
+}
+
+fn no_waiting() -> wasmtime::Error {
+    wasmtime::Error::msg("plugins must not sleep or wait")
+}
+
+/// Moves the epoch on, so that calls past their deadline are stopped. Lives as long as the host and its plugins.
+pub(super) struct Ticker {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engine: &Engine) -> std::io::Result<Self> {
+        let (stop, stopped) = channel();
+        let engine = engine.clone();
+        let thread = std::thread::Builder::new().name("plugin-ticker".into()).spawn(move || {
+            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                engine.increment_epoch();
+            }
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What one plugin instance may use, besides what the operator sets ([`crate::config::PluginLimits`]).
+
+use std::time::Duration;
+use wasmtime::{Error, ResourceLimiter};
+
+/// Period of the epoch ticker: deadlines are this exact. Shorter costs wake-ups, longer lets a spinning plugin hold
+/// its thread for longer.
+pub const TICK: Duration = Duration::from_millis(10);
+
+/// Core instances of one component. A Rust guest has 3 (itself and two shims); adapters of other languages add a few.
+pub const INSTANCES: usize = 32;
+
+/// Linear memories of one instance. A guest has one; all of them together are under the operator's cap.
+pub const MEMORIES: usize = 8;
+
+/// Tables of one instance: one for function pointers, one for each shim.
+pub const TABLES: usize = 16;
+
+/// Elements of one table. A Rust guest has hundreds, an interpreter some ten thousands; each costs 8 bytes here.
+pub const TABLE_ELEMENTS: usize = 100_000;
+
+/// Handles a guest may hold at once (batches, builders, streams): it needs a few per call.
+pub const HANDLES: usize = 256;
+
+/// Bytes that one call between guest and host may bring out of the guest. Many values of a list may point at the same
+/// guest memory, so that the memory cap does not bound it. 8192 scores are 64 KiB, 1000 alerts about 1 MiB.
+pub const BYTES_OUT: usize = 64 << 20;
+
+/// Bytes of derived and built batches that a guest may make the host hold.
+pub const HOST_BYTES: usize = 64 << 20;
+
+/// Bytes of stdout and of stderr that are kept (the last ones) to explain an abort.
+pub const OUTPUT_BYTES: usize = 8 << 10;
+
+/// Log lines of one instance in one second; more are counted and withheld.
+pub const LOG_LINES_PER_SECOND: u32 = 20;
+
+/// Bytes of a log line's message or of one of its values.
+pub const LOG_BYTES: usize = 2 << 10;
+
+/// Fields of a log line.
+pub const LOG_FIELDS: usize = 16;
+
+/// Time to come up and to `describe`, `configure`, `requires`: parses a config, allocates some tables.
+pub const SETUP_DEADLINE_MS: u64 = 5_000;
+
+/// Bytes of an alert's kind: it is a label.
+pub const KIND_BYTES: usize = 64;
+
+/// Bytes of an alert's message and of attribute values: a sentence.
+pub const MESSAGE_BYTES: usize = 1 << 10;
+
+/// Contributions of one alert: nobody reads more.
+pub const CONTRIBUTIONS: usize = 32;
+
+/// Attributes of one alert.
+pub const ATTRIBUTES: usize = 32;
+
+/// Caps an instance's growth and remembers what it refused. An allocation that fails in the guest ends in the same
+/// trap as a panic; only this tells them apart.
+#[derive(Debug)]
+pub struct Limiter {
+    memory_cap: usize,
+    memory: usize,
+    refused: Option<usize>,
+}
+
+impl Limiter {
+    /// All memories together at most `memory_cap` bytes.
+    pub fn new(memory_cap: usize) -> Self {
+        Self { memory_cap, memory: 0, refused: None }
+    }
+
+    /// Linear memory in use.
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Bytes it would have had if the last refused growth had been granted. Forgets it.
+    pub fn take_refused(&mut self) -> Option<usize> {
+        self.refused.take()
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool, Error> {
+        let total = self.memory.saturating_add(desired.saturating_sub(current));
+        if total > self.memory_cap {
+            self.refused = Some(total);
+            return Ok(false);
+        }
+        self.memory = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool, Error> {
+        Ok(desired <= TABLE_ELEMENTS)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        TABLES
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_memories_count_together_and_refusals_are_remembered_once() {
+        let mut limiter = Limiter::new(100);
+        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        assert!(!limiter.memory_growing(0, 41, None).unwrap(), "a second memory");
+        assert!(limiter.memory_growing(60, 100, None).unwrap());
+        assert_eq!((limiter.memory(), limiter.take_refused(), limiter.take_refused()), (100, Some(101), None));
+    }
+}

@@ -1,0 +1,131 @@
+//! A plugin that was read, checked, compiled and asked who it is: instances come from here.
+
+use super::bindings::{DetectorPlugin, DetectorPluginPre};
+use super::error::{CallError, PluginError};
+use super::host::Ticker;
+use super::instance::{PluginInstance, State, arm, fault};
+use super::limits::{BYTES_OUT, HANDLES, SETUP_DEADLINE_MS};
+use crate::config::{PluginLimits, PluginPlan};
+use std::path::PathBuf;
+use std::sync::Arc;
+use wasmtime::Store;
+
+/// Who a plugin is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginInfo {
+    /// Its own name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// One line.
+    pub description: String,
+    /// JSON Schema of its config table.
+    pub config_schema: String,
+    /// Version of the contract it was built against.
+    pub api_version: String,
+    /// Lower-case hex sha256 of the file.
+    pub digest: String,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// A plugin ready to be instantiated.
+pub struct LoadedPlugin {
+    id: Arc<str>,
+    info: PluginInfo,
+    /// `name@version`.
+    label: Arc<str>,
+    limits: PluginLimits,
+    pre: DetectorPluginPre<State>,
+    /// Keeps the clock of the deadlines going.
+    _ticker: Arc<Ticker>,
+}
+
+impl LoadedPlugin {
+    /// Asks the component who it is, on an instance that is thrown away.
+    pub(super) fn describe(
+        plan: &PluginPlan,
+        pre: DetectorPluginPre<State>,
+        api_version: String,
+        digest: String,
+        ticker: Arc<Ticker>,
+    ) -> Result<Self, PluginError> {
+        // Not known yet: called by the config's name for it until it has told its own.
+        let label: Arc<str> = plan.id.clone();
+        let mut loaded = Self {
+            id: plan.id.clone(),
+            info: PluginInfo {
+                name: String::new(),
+                version: String::new(),
+                description: String::new(),
+                config_schema: String::new(),
+                api_version,
+                digest,
+                path: plan.path.clone(),
+            },
+            label,
+            limits: plan.limits,
+            pre,
+            _ticker: ticker,
+        };
+        let (mut store, exports) = loaded.sandbox("describe", "")?;
+        let said = exports.kaminari_plugin_lifecycle().call_describe(&mut store);
+        let said = said.map_err(|e| loaded.failed("describe", &mut store, &e))?;
+        loaded.label = format!("{}@{}", said.name, said.version).into();
+        loaded.info.name = said.name;
+        loaded.info.version = said.version;
+        loaded.info.description = said.description;
+        loaded.info.config_schema = said.config_schema;
+        Ok(loaded)
+    }
+
+    /// Name, version, config schema and so on.
+    pub fn info(&self) -> &PluginInfo {
+        &self.info
+    }
+
+    /// Id in the config.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// `name@version`, as incidents and logs have it.
+    pub fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    /// What each instance may use.
+    pub fn limits(&self) -> &PluginLimits {
+        &self.limits
+    }
+
+    /// A fresh, configured instance for a pipeline. `config_json` is the plugin's own table.
+    pub fn instantiate(self: &Arc<Self>, pipeline: &str, config_json: &str) -> Result<PluginInstance, PluginError> {
+        let (store, exports) = self.sandbox("instantiate", pipeline)?;
+        let mut instance = PluginInstance::new(self.clone(), store, exports);
+        instance.configure(config_json)?;
+        Ok(instance)
+    }
+
+    fn sandbox(&self, call: &'static str, pipeline: &str) -> Result<(Store<State>, DetectorPlugin), CallError> {
+        let state = State::new(self.id.clone(), self.label.clone(), pipeline, self.limits.memory_bytes);
+        let mut store = Store::new(self.pre.engine(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(BYTES_OUT);
+        store.set_max_component_handles(HANDLES);
+        store.epoch_deadline_trap();
+        arm(&mut store, SETUP_DEADLINE_MS);
+        match self.pre.instantiate(&mut store) {
+            Ok(exports) => {
+                arm(&mut store, SETUP_DEADLINE_MS);
+                Ok((store, exports))
+            }
+            Err(e) => Err(self.failed(call, &mut store, &e)),
+        }
+    }
+
+    fn failed(&self, call: &'static str, store: &mut Store<State>, error: &wasmtime::Error) -> CallError {
+        let kind = fault(store, SETUP_DEADLINE_MS, self.limits.memory_bytes, error);
+        CallError { plugin: self.label.clone(), call, kind }
+    }
+}

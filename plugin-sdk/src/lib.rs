@@ -1,0 +1,94 @@
+//! Write kaminari detectors in Rust.
+//!
+//! A detector is a type that implements [`Detector`] and one line of [`export_detector!`]. It gets a [`Batch`] of
+//! feature rows per window, copies in only the columns it asks for, and returns a [`Verdict`]. The same crate builds
+//! natively: `cargo test` runs it against [`testing`] batches, no WebAssembly involved.
+//!
+//! ```
+//! use kaminari_plugin_sdk::prelude::*;
+//!
+//! config! {
+//!     struct Config { feature: String, z: f64 }
+//! }
+//!
+//! struct ZScore { config: Config, level: Ewma }
+//!
+//! impl Detector for ZScore {
+//!     type Config = Config;
+//!     fn new(config: Config) -> Result<Self> {
+//!         Ok(Self { config, level: Ewma::half_life(60.0) })
+//!     }
+//!     fn detect(&mut self, _window: &Window, batch: &Batch) -> Result<Verdict> {
+//!         let x = batch.f64s(&self.config.feature)?;
+//!         let scores = x.iter().map(|&x| self.level.z_then_update(x)).collect();
+//!         let alert = |_row: usize| Alert::new("outlier", Severity::Medium);
+//!         Ok(Verdict::above(scores, self.config.z, alert))
+//!     }
+//! }
+//!
+//! export_detector!(ZScore, name = "zscore");
+//! # fn main() {}
+//! ```
+//!
+//! Build it with `crate-type = ["cdylib", "rlib"]` for `wasm32-wasip2` and `-Ctarget-feature=+simd128` (vector code
+//! over columns runs twice as fast with it).
+
+#![warn(missing_docs)]
+
+mod batch;
+#[cfg(target_arch = "wasm32")]
+#[allow(missing_docs, clippy::all)]
+pub mod bindings;
+pub mod clock;
+pub mod error;
+mod ewma;
+mod export;
+mod key_map;
+pub mod log;
+pub mod testing;
+mod verdict;
+mod window;
+
+pub use batch::{Batch, BytesColumn, Column, DataType, Field, Keys, Schema};
+pub use error::{Error, Result};
+pub use ewma::Ewma;
+pub use key_map::{Key, KeyMap};
+pub use verdict::{Alert, Contribution, Severity, Verdict};
+pub use window::Window;
+
+pub use schemars;
+pub use serde;
+
+#[doc(hidden)]
+pub use export::__rt;
+
+/// A detector: feature rows of one window in, scores and alerts out.
+///
+/// One instance judges every window of one pipeline in turn and may keep state between calls. After a trap, a missed
+/// deadline or running out of memory the host throws the instance away and makes a new one with the same
+/// configuration: state starts anew.
+pub trait Detector: Sized {
+    /// The plugin's own table of the operator's configuration.
+    type Config: serde::de::DeserializeOwned + schemars::JsonSchema;
+
+    /// Checks the configuration and makes an instance. Complain with [`error::config`].
+    fn new(config: Self::Config) -> Result<Self>;
+
+    /// Called before the first window: does the input have what the configuration names?
+    /// [`Schema::require`] complains for you.
+    fn requires(&self, schema: &Schema) -> Result<()> {
+        let _ = schema;
+        Ok(())
+    }
+
+    /// Judges rows of one window.
+    fn detect(&mut self, window: &Window, batch: &Batch) -> Result<Verdict>;
+}
+
+/// Everything a detector usually needs.
+pub mod prelude {
+    pub use crate::{
+        Alert, Batch, Contribution, Detector, Error, Ewma, Key, KeyMap, Result, Schema, Severity, Verdict, Window,
+        clock, config, error, export_detector, log,
+    };
+}
