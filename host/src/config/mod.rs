@@ -1,5 +1,6 @@
 //! Text in, a [`plan::Plan`] or a precise complaint out. Builds and opens nothing.
 
+pub mod decode_options;
 pub mod plan;
 pub mod registry;
 

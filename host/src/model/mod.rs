@@ -7,6 +7,7 @@ pub mod addr;
 pub mod detection;
 pub mod flow;
 pub mod flow_extra;
+pub mod flow_json;
 pub mod frames;
 pub mod incident;
 pub mod key;
