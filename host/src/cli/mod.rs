@@ -2,6 +2,8 @@
 //! (clap's), 78 bad configuration.
 
 mod completion;
+mod decode;
+mod generate;
 mod list;
 mod replay;
 mod run;
@@ -76,8 +78,12 @@ enum Verb {
     Run(run::RunArgs),
     /// Check a configuration and, without --no-environment, what it needs: plugins and their columns
     Validate(validate::ValidateArgs),
+    /// Print the flow records of a capture or flow file as JSON lines
+    Decode(decode::DecodeArgs),
     /// Run a recorded capture or flow file through the real pipelines, in event time
     Replay(replay::ReplayArgs),
+    /// Make labelled flow traffic, or a configuration to start from
+    Generate(generate::GenerateArgs),
     /// Show what this build offers: source and sink types, features, key levels
     List(list::ListArgs),
     /// Print the completion script of a shell
@@ -88,7 +94,9 @@ fn dispatch(verb: Verb) -> miette::Result<()> {
     match verb {
         Verb::Run(args) => run::run(args),
         Verb::Validate(args) => validate::run(args),
+        Verb::Decode(args) => decode::run(args),
         Verb::Replay(args) => replay::run(args),
+        Verb::Generate(args) => generate::run(args),
         Verb::List(args) => list::run(args),
         Verb::Completion(args) => completion::run(args),
     }

@@ -1,1 +1,52 @@
-//! decode
+//! Bytes in, flow records out. Comes in: frames of a source (datagrams, packets of a capture, lines of a text file);
+//! goes out: [`FlowRecord`](crate::model::FlowRecord)s pushed into a sink one by one. Refuses what it cannot read, never
+//! as a whole: each refusal has a reason and a counter (`kaminari_decode_*`), and the rest of the frame is decoded.
+//! Pure: no clock, no I/O, no channel.
+
+use crate::config::decode_options::{DecodeFormat, DecodeOptions};
+use crate::model::{FlowSink, FrameBatch};
+
+mod netflow;
+mod packet;
+mod records;
+mod sampling;
+mod sequence;
+mod stats;
+
+pub use netflow::NetflowDecoder;
+pub use records::RecordDecoder;
+pub use stats::{DecodeStats, RateOrigin, Refusal};
+
+/// Frames to flow records.
+pub trait Decoder: Send {
+    /// Decodes every frame of the batch; nothing in it can fail as a whole.
+    fn decode(&mut self, input: &FrameBatch, out: &mut dyn FlowSink);
+    /// Counters since the start.
+    fn stats(&self) -> &DecodeStats;
+}
+
+/// Options that no decoder can follow.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// `columns` names something that is no field of a flow record.
+    #[error("columns: {name} is no field of a flow record{near}; known are {known}")]
+    UnknownColumn {
+        /// What the operator wrote.
+        name: String,
+        /// The near miss, as ` (did you mean x?)`, or nothing.
+        near: String,
+        /// All of them.
+        known: String,
+    },
+    /// The separator is not one ASCII character.
+    #[error("csv_delimiter: {0:?} is not an ASCII character, give a single one such as ',' or ';'")]
+    Delimiter(char),
+}
+
+/// Makes the decoder for `options.format` (netflow when there is none). `want_extra`: fill `FlowRecord::extra` too.
+pub fn build(options: &DecodeOptions, want_extra: bool) -> Result<Box<dyn Decoder>, DecodeError> {
+    Ok(match options.format.unwrap_or(DecodeFormat::Netflow) {
+        DecodeFormat::Netflow => Box::new(NetflowDecoder::new(options, want_extra)),
+        DecodeFormat::Jsonl | DecodeFormat::Csv => Box::new(RecordDecoder::new(options)?),
+    })
+}

@@ -7,7 +7,7 @@ use arrow_buffer::{Buffer, ScalarBuffer};
 use std::sync::Arc;
 
 /// Export protocol. Numbers 0..=4 are GoFlow2's `FlowMessage.FlowType`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[repr(u8)]
 pub enum FlowType {
     /// Not stated (JSON or CSV files).

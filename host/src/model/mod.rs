@@ -8,6 +8,7 @@ pub mod aggregate;
 pub mod detection;
 pub mod flow;
 pub mod flow_extra;
+pub mod flow_json;
 pub mod frames;
 pub mod incident;
 pub mod key;

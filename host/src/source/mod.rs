@@ -1,15 +1,19 @@
-//! Bytes arrive: UDP sockets and files.
+//! Bytes arrive: UDP sockets, capture files, files of records.
 //!
 //! In: datagrams, captures, lines. Out: [`Delivery`](crate::model::Delivery)s of frames with their origin and ingest
 //! time. Parses no payload. What a source refuses or sheds is counted with a reason.
 
+pub mod file;
+mod pcap;
 pub mod udp;
+
+pub use pcap::Skipped;
 
 use crate::config::registry::ComponentDef;
 use std::net::SocketAddr;
 
 /// Every source type.
-pub const SOURCES: &[ComponentDef] = &[udp::DEF];
+pub const SOURCES: &[ComponentDef] = &[udp::DEF, file::DEF];
 
 /// Why a source could not start or go on.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,412 @@
+//! One v9 datagram or IPFIX message: its sets, in order.
+
+use super::NetflowDecoder;
+use super::clock::Clock;
+use super::exporters::{Domain, Scope};
+use super::layout::{Definition, Kind, Layout, read_template_set};
+use super::pending::Key;
+use super::row::{Origin, Rate, Row};
+use super::target::{Target, V9_SCOPE};
+use super::value::Field;
+use crate::decode::sampling::Sampling;
+use crate::decode::sequence::{Seen, Sequence};
+use crate::decode::stats::{DecodeStats, Refusal};
+use crate::model::time::SECOND;
+use crate::model::{Addr, FlowSink, FlowType, Frame};
+use netflow_parser::variable_versions::{ipfix, v9};
+use netflow_parser::{NetflowPacket, NetflowParser};
+
+/// Bytes of a v9 header (RFC 3954 5.1).
+const V9_HEADER: usize = 20;
+/// Bytes of an IPFIX header (RFC 7011 3.1).
+const IPFIX_HEADER: usize = 16;
+/// Bytes of a set's header.
+const SET_HEADER: usize = 4;
+
+/// Counts what a sequence number says.
+pub(super) fn see(sequence: &mut Sequence, kind: FlowType, number: u32, units: Option<u32>, stats: &mut DecodeStats) {
+    match sequence.see(number, units) {
+        Seen::Nothing => {}
+        Seen::Gap(n) => stats.sequence_gap[kind as usize] += n,
+        Seen::Restart => stats.sequence_restarts += 1,
+    }
+}
+
+/// What the library made of a datagram.
+enum Parsed {
+    V9(Vec<v9::FlowSet>),
+    Ipfix(Vec<ipfix::FlowSet>),
+    /// It gave the datagram up.
+    Nothing,
+}
+
+/// The library's records of one data set.
+enum Rows<'a> {
+    V9(&'a [v9::V9FlowRecord]),
+    Ipfix(&'a [ipfix::IPFixFlowRecord]),
+    None,
+}
+
+impl Parsed {
+    fn new(parser: &mut NetflowParser, bytes: &[u8]) -> Self {
+        match parser.iter_packets(bytes).next() {
+            Some(Ok(NetflowPacket::V9(p))) => Parsed::V9(p.flowsets),
+            Some(Ok(NetflowPacket::IPFix(p))) => Parsed::Ipfix(p.flowsets),
+            _ => Parsed::Nothing,
+        }
+    }
+
+    /// The records of the `index`th set, if the library took it for a data set.
+    fn rows(&self, index: usize) -> Rows<'_> {
+        match self {
+            Parsed::V9(sets) => match sets.get(index).map(|s| &s.body) {
+                Some(v9::FlowSetBody::Data(data)) => Rows::V9(&data.fields),
+                _ => Rows::None,
+            },
+            Parsed::Ipfix(sets) => match sets.get(index).map(|s| &s.body) {
+                Some(ipfix::FlowSetBody::Data(data)) => Rows::Ipfix(&data.fields),
+                _ => Rows::None,
+            },
+            Parsed::Nothing => Rows::None,
+        }
+    }
+
+    /// True when the library learned the same template from the `index`th set. Options are never asked for: their
+    /// data is always walked here.
+    fn learned(&self, index: usize, id: u16, layout: &Layout) -> bool {
+        let same = |count: usize, field: &dyn Fn(usize) -> (u16, u16)| {
+            count == layout.fields.len()
+                && layout.fields.iter().enumerate().all(|(i, f)| field(i) == (f.element, f.len))
+        };
+        match self {
+            Parsed::V9(sets) => match sets.get(index).map(|s| &s.body) {
+                Some(v9::FlowSetBody::Template(t)) => {
+                    t.templates.iter().rev().find(|t| t.template_id == id).is_some_and(|t| {
+                        same(t.fields.len(), &|i| (t.fields[i].field_type_number, t.fields[i].field_length))
+                    })
+                }
+                _ => false,
+            },
+            Parsed::Ipfix(sets) => {
+                let is = |t: &ipfix::Template| {
+                    t.template_id == id
+                        && same(t.fields.len(), &|i| (t.fields[i].field_type_number, t.fields[i].field_length))
+                };
+                match sets.get(index).map(|s| &s.body) {
+                    Some(ipfix::FlowSetBody::Template(t)) => is(t),
+                    Some(ipfix::FlowSetBody::Templates(ts)) => ts.iter().any(is),
+                    _ => false,
+                }
+            }
+            Parsed::Nothing => false,
+        }
+    }
+}
+
+/// The parts of the decoder that the sets of one datagram work with.
+struct Work<'a> {
+    row: &'a mut Row,
+    stats: &'a mut DecodeStats,
+    out: &'a mut dyn FlowSink,
+    want_extra: bool,
+    ttl_ns: u64,
+}
+
+/// The header of a datagram, and where its sets end.
+struct Header {
+    clock: Clock,
+    sequence: u32,
+    domain: u32,
+    sets_at: usize,
+    end: usize,
+}
+
+fn read_header(flow_type: FlowType, b: &[u8]) -> Result<Header, Refusal> {
+    let u32_at = |at: usize| u32::from_be_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
+    let seconds = |at: usize| u64::from(u32_at(at)) * SECOND;
+    if flow_type == FlowType::NetflowV9 {
+        if b.len() < V9_HEADER {
+            return Err(Refusal::ShortHeader);
+        }
+        let clock = Clock { export_ns: seconds(8), uptime_ms: Some(u32_at(4)), init_ms: 0 };
+        return Ok(Header { clock, sequence: u32_at(12), domain: u32_at(16), sets_at: V9_HEADER, end: b.len() });
+    }
+    if b.len() < IPFIX_HEADER {
+        return Err(Refusal::ShortHeader);
+    }
+    let end = usize::from(u16::from_be_bytes([b[2], b[3]]));
+    if end < IPFIX_HEADER {
+        return Err(Refusal::BadLength);
+    }
+    let clock = Clock { export_ns: seconds(4), uptime_ms: None, init_ms: 0 };
+    // A message cut on its way: the sets that are whole are still good.
+    let end = end.min(b.len());
+    Ok(Header { clock, sequence: u32_at(8), domain: u32_at(12), sets_at: IPFIX_HEADER, end })
+}
+
+impl NetflowDecoder {
+    /// A v9 datagram or an IPFIX message.
+    pub(super) fn message(&mut self, flow_type: FlowType, bytes: &[u8], frame: &Frame, out: &mut dyn FlowSink) {
+        let header = match read_header(flow_type, bytes) {
+            Ok(header) => header,
+            Err(why) => return self.stats.refuse(why, bytes.len()),
+        };
+        let (peer, now_ns) = (frame.peer.ip(), frame.received_ns);
+        let Some(exporter) = self.exporters.get(peer, now_ns, bytes.len(), &self.options, &mut self.stats) else {
+            return;
+        };
+        let Some(scope) = exporter.domain(flow_type, header.domain, now_ns, &self.options, &mut self.stats) else {
+            return self.stats.refuse(Refusal::DomainLimit, bytes.len());
+        };
+        let Scope { domain, sampling, templates } = scope;
+        let mut origin = Origin {
+            sampler_address: Addr::from(peer),
+            domain: header.domain,
+            flow_type,
+            received_ns: now_ns,
+            clock: Clock { init_ms: domain.init_ms, ..header.clock },
+        };
+        let parsed = Parsed::new(domain.parser.as_mut().expect("v9 and IPFIX domains have a parser"), bytes);
+        let ipfix = flow_type == FlowType::Ipfix;
+        let mut work =
+            Work { row: &mut self.row, stats: &mut self.stats, out, want_extra: self.want_extra, ttl_ns: self.ttl_ns };
+        work.stats.framing_bytes += header.sets_at as u64;
+        if bytes.len() > header.end {
+            work.stats.refuse(Refusal::BadLength, bytes.len() - header.end);
+        }
+        let known_before = domain.layouts.len();
+        // Data records of this message; None once some could not be counted.
+        let mut records = Some(0u32);
+        let mut rest = &bytes[header.sets_at..header.end];
+        let mut index = 0;
+        while !rest.is_empty() {
+            let (set_id, body) = match next_set(&mut rest, work.stats) {
+                Some(set) => set,
+                None => {
+                    records = None;
+                    break;
+                }
+            };
+            let key = |template| Key { peer, ipfix, domain: header.domain, template };
+            match set_id {
+                0 | 1 if !ipfix => {}
+                2 | 3 if ipfix => {}
+                256.. => {
+                    let n = work.data_set(domain, sampling, &origin, set_id, body, &parsed.rows(index));
+                    if n.is_none() {
+                        self.pending.keep(key(set_id), origin, body, work.stats);
+                    }
+                    records = records.zip(n).map(|(a, b)| a + b);
+                    origin.clock.init_ms = domain.init_ms;
+                    index += 1;
+                    continue;
+                }
+                _ => {
+                    work.stats.refuse(Refusal::ReservedSet, body.len());
+                    index += 1;
+                    continue;
+                }
+            }
+            let mut definitions = Vec::new();
+            let read = read_template_set(ipfix, set_id, body, work.want_extra, &mut definitions);
+            let lost = read.err().unwrap_or(0);
+            work.stats.framing_bytes += (body.len() - lost) as u64;
+            if lost > 0 {
+                work.stats.refuse(Refusal::BadTemplate, lost);
+            }
+            for definition in definitions {
+                let Definition::Learn(id, mut layout) = definition else {
+                    withdraw(domain, definition);
+                    continue;
+                };
+                layout.in_library = layout.kind == Kind::Flows && parsed.learned(index, id, &layout);
+                layout.learned_ns = now_ns;
+                let known = *templates + domain.layouts.len() - known_before;
+                if known >= self.options.max_templates_per_exporter && !domain.layouts.contains(id) {
+                    if domain.layouts.len() == 0 {
+                        work.stats.refuse(Refusal::TemplateLimit, 0);
+                        continue;
+                    }
+                    domain.layouts.evict();
+                }
+                domain.layouts.insert(id, layout);
+                for waiting in self.pending.take(key(id), work.stats) {
+                    let _ = work.data_set(domain, sampling, &waiting.origin, id, &waiting.body, &Rows::None);
+                }
+            }
+            index += 1;
+        }
+        *templates = *templates + domain.layouts.len() - known_before;
+        work.stats.templates = work.stats.templates + domain.layouts.len() as u64 - known_before as u64;
+        let units = if ipfix { records } else { Some(1) };
+        see(&mut domain.sequence, flow_type, header.sequence, units, work.stats);
+    }
+}
+
+/// Cuts the next set off. `None`: what is left is no set (counted), or padding.
+fn next_set<'a>(rest: &mut &'a [u8], stats: &mut DecodeStats) -> Option<(u16, &'a [u8])> {
+    let all = std::mem::take(rest);
+    let Some(head) = all.first_chunk::<SET_HEADER>() else {
+        if all.iter().all(|b| *b == 0) {
+            stats.padding_bytes += all.len() as u64;
+        } else {
+            stats.refuse(Refusal::BadSetLength, all.len());
+        }
+        return None;
+    };
+    let set_id = u16::from_be_bytes([head[0], head[1]]);
+    let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+    if len < SET_HEADER {
+        if all.iter().all(|b| *b == 0) {
+            stats.padding_bytes += all.len() as u64;
+        } else {
+            stats.refuse(Refusal::BadSetLength, all.len());
+        }
+        return None;
+    }
+    if len > all.len() {
+        stats.refuse(Refusal::TruncatedSet, all.len());
+        return None;
+    }
+    stats.framing_bytes += SET_HEADER as u64;
+    *rest = &all[len..];
+    Some((set_id, &all[SET_HEADER..len]))
+}
+
+fn withdraw(domain: &mut Domain, definition: Definition) {
+    match definition {
+        Definition::Withdraw(id) => domain.layouts.remove(id),
+        Definition::WithdrawAll(kind) => domain.layouts.remove_all(kind),
+        Definition::Learn(..) => {}
+    }
+}
+
+impl Work<'_> {
+    /// One data set. Gives its number of records; `None` when its template is not known (nothing is counted then).
+    fn data_set(
+        &mut self,
+        domain: &mut Domain,
+        sampling: &mut Sampling,
+        origin: &Origin,
+        set_id: u16,
+        body: &[u8],
+        rows: &Rows<'_>,
+    ) -> Option<u32> {
+        let Domain { layouts, last_rate, init_ms, .. } = domain;
+        let layout = layouts.get(set_id, origin.received_ns, self.ttl_ns)?;
+        let (count, used) = layout.count(body);
+        self.tail(&body[used..]);
+        self.stats.decoded_bytes += used as u64;
+        if layout.kind == Kind::Options {
+            self.stats.options_records += count as u64;
+            options_set(layout, &body[..used], origin.domain, sampling, init_ms);
+            return Some(count as u32);
+        }
+        let mut rate = Rate { sampling, last: last_rate };
+        // The library's records are taken when they are all there and of the same template.
+        match rows {
+            Rows::V9(rows) if layout.in_library && rows.len() == count => {
+                for record in *rows {
+                    self.library_row(layout, record.iter().map(|(_, v)| v), origin, &mut rate);
+                }
+            }
+            Rows::Ipfix(rows) if layout.in_library && rows.len() == count => {
+                for record in *rows {
+                    self.library_row(layout, record.iter().map(|(_, v)| v), origin, &mut rate);
+                }
+            }
+            _ => {
+                self.stats.rewalked_sets += 1;
+                self.walk(layout, &body[..used], origin, &mut rate);
+            }
+        }
+        Some(count as u32)
+    }
+
+    #[inline]
+    fn library_row<'v, V: Field + 'v>(
+        &mut self,
+        layout: &Layout,
+        values: impl Iterator<Item = &'v V>,
+        origin: &Origin,
+        rate: &mut Rate<'_>,
+    ) {
+        self.row.begin(origin, self.want_extra);
+        for (field, value) in layout.fields.iter().zip(values) {
+            self.row.set(field.target, value, &origin.clock);
+        }
+        self.row.finish(origin, rate, self.stats, self.out);
+    }
+
+    /// The records of a set from their bytes.
+    fn walk(&mut self, layout: &Layout, mut body: &[u8], origin: &Origin, rate: &mut Rate<'_>) {
+        loop {
+            self.row.begin(origin, self.want_extra);
+            let row = &mut *self.row;
+            let Some(len) = layout.walk(body, |field, bytes| row.set(field.target, bytes, &origin.clock)) else {
+                return;
+            };
+            self.row.finish(origin, rate, self.stats, self.out);
+            body = &body[len..];
+        }
+    }
+
+    /// What is left of a data set after its last whole record: padding is zero or at most 3 bytes (RFC 7011 3.3.1).
+    fn tail(&mut self, rest: &[u8]) {
+        if rest.len() < 4 || rest.iter().all(|b| *b == 0) {
+            self.stats.padding_bytes += rest.len() as u64;
+        } else {
+            self.stats.refuse(Refusal::TruncatedRecord, rest.len());
+        }
+    }
+}
+
+/// Options data: sampling rates (RFC 3954: 34, 50; RFC 5477: 305 to 311) and the exporter's start (160).
+fn options_set(layout: &Layout, mut body: &[u8], header_domain: u32, sampling: &mut Sampling, init_ms: &mut u64) {
+    loop {
+        let mut domain = header_domain;
+        let (mut sampler, mut rate) = (None, 0);
+        let (mut interval, mut space, mut size, mut population, mut probability) = (0, 0, 0, 0, 0.0);
+        let read = layout.walk(body, |field, bytes| {
+            if field.pen == V9_SCOPE || field.pen != 0 {
+                return;
+            }
+            let n = bytes.number();
+            match field.element {
+                149 if n > 0 => domain = n as u32,
+                305 => interval = n,
+                306 => space = n,
+                309 => size = n,
+                310 => population = n,
+                311 => probability = real(bytes),
+                _ => match field.target {
+                    Target::SamplerId => sampler = Some(n),
+                    Target::SamplingRate if n > 0 => rate = n,
+                    Target::InitMillis if n > 0 => *init_ms = n,
+                    _ => {}
+                },
+            }
+        });
+        let Some(len) = read else { return };
+        if rate == 0 && interval > 0 {
+            rate = interval.saturating_add(space) / interval;
+        }
+        if rate == 0 && size > 0 {
+            rate = population / size;
+        }
+        if rate == 0 && probability > 0.0 && probability <= 1.0 {
+            rate = (1.0 / probability).round() as u64;
+        }
+        sampling.learn(domain, sampler, rate);
+        body = &body[len..];
+    }
+}
+
+/// RFC 7011 6.1.7: float64, or float32 when encoded shorter.
+fn real(bytes: &[u8]) -> f64 {
+    match *bytes {
+        [a, b, c, d] => f64::from(f32::from_be_bytes([a, b, c, d])),
+        [a, b, c, d, e, f, g, h] => f64::from_be_bytes([a, b, c, d, e, f, g, h]),
+        _ => 0.0,
+    }
+}

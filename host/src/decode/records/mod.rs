@@ -1,0 +1,134 @@
+//! Text files of flow records: JSON lines and CSV. Comes in: frames that are one line each (a csv file's first is its
+//! header); goes out: flow records. Refuses a line that is no record or has a field that cannot be read: it is counted
+//! by reason, the first one's text is kept for the person, and reading goes on.
+
+mod column;
+mod csv;
+mod json;
+
+use self::column::{Column, Line};
+use super::stats::{DecodeStats, RateOrigin, Refusal};
+use super::{DecodeError, Decoder};
+use crate::config::decode_options::{DecodeFormat, DecodeOptions};
+use crate::model::{FlowSink, FrameBatch};
+use std::collections::HashMap;
+
+/// Decoder of JSON lines and CSV.
+pub struct RecordDecoder {
+    options: DecodeOptions,
+    /// Name in the file -> column, where the operator gave names.
+    renamed: HashMap<String, Column>,
+    /// Canonical names that were renamed: they no longer mean anything in the file.
+    shadowed: Vec<Column>,
+    /// Columns of a csv file by position, once its header was seen.
+    header: Option<Vec<Option<Column>>>,
+    line: Line,
+    number: u64,
+    stats: DecodeStats,
+}
+
+/// Why a line was refused.
+struct BadLine {
+    why: Refusal,
+    text: String,
+}
+
+impl RecordDecoder {
+    /// A decoder for `options.format` (jsonl unless csv is named).
+    pub fn new(options: &DecodeOptions) -> Result<Self, DecodeError> {
+        if !options.csv_delimiter.is_ascii() {
+            return Err(DecodeError::Delimiter(options.csv_delimiter));
+        }
+        let mut renamed = HashMap::new();
+        let mut shadowed = Vec::new();
+        for (canonical, name) in &options.columns {
+            let column = Column::from_name(canonical).ok_or_else(|| column::unknown(canonical))?;
+            renamed.insert(name.clone(), column);
+            shadowed.push(column);
+        }
+        Ok(Self {
+            options: options.clone(),
+            renamed,
+            shadowed,
+            header: None,
+            line: Line::new(options.time_unit),
+            number: 0,
+            stats: DecodeStats::default(),
+        })
+    }
+
+    /// The column that a name of the file stands for.
+    fn column(renamed: &HashMap<String, Column>, shadowed: &[Column], name: &str) -> Option<Column> {
+        if !renamed.is_empty() {
+            if let Some(column) = renamed.get(name) {
+                return Some(*column);
+            }
+        }
+        Column::from_name(name).filter(|c| !shadowed.contains(c))
+    }
+
+    fn read(&mut self, bytes: &[u8]) -> Result<bool, BadLine> {
+        let Self { renamed, shadowed, line, .. } = self;
+        line.clear();
+        if self.options.format != Some(DecodeFormat::Csv) {
+            json::read(bytes, line, |name| Self::column(renamed, shadowed, name))?;
+            return Ok(true);
+        }
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| BadLine { why: Refusal::BadLine, text: "the line is not UTF-8".to_owned() })?;
+        let delimiter = self.options.csv_delimiter as u8;
+        let Some(header) = &self.header else {
+            let text = text.trim_start_matches('\u{feff}');
+            let names = csv::Fields::new(text, delimiter);
+            self.header = Some(names.map(|name| Self::column(renamed, shadowed, name.trim())).collect());
+            return Ok(false);
+        };
+        csv::read(text, delimiter, header, line)?;
+        Ok(true)
+    }
+}
+
+impl Decoder for RecordDecoder {
+    fn decode(&mut self, input: &FrameBatch, out: &mut dyn FlowSink) {
+        for frame in &input.frames {
+            let bytes = input.bytes(frame).trim_ascii();
+            self.number += 1;
+            if bytes.is_empty() {
+                continue;
+            }
+            self.stats.datagrams += 1;
+            self.stats.bytes += bytes.len() as u64;
+            match self.read(bytes) {
+                Ok(false) => self.stats.framing_bytes += bytes.len() as u64,
+                Ok(true) => {
+                    self.stats.decoded_bytes += bytes.len() as u64;
+                    let record = self.line.finish(frame.received_ns);
+                    let origin = match (record.sampling_rate, self.options.sampling_rate) {
+                        (0, Some(rate)) => {
+                            record.sampling_rate = rate;
+                            RateOrigin::Config
+                        }
+                        (0, None) => RateOrigin::Unknown,
+                        _ => RateOrigin::Record,
+                    };
+                    self.stats.sampling[origin as usize] += 1;
+                    self.stats.flows[record.flow_type as usize] += 1;
+                    out.push(record);
+                }
+                Err(bad) => {
+                    self.stats.refuse(bad.why, bytes.len());
+                    if self.stats.first_error.is_none() {
+                        self.stats.first_error = Some(format!("line {}: {}", self.number, bad.text));
+                    }
+                }
+            }
+        }
+    }
+
+    fn stats(&self) -> &DecodeStats {
+        &self.stats
+    }
+}
+
+#[cfg(test)]
+mod tests;

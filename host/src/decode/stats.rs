@@ -1,0 +1,265 @@
+//! What a decoder counts. Comes in: events of the decoders; goes out: numbers for the end-of-run line and the `decode`
+//! metrics of the catalogue. Reasons are enums, so that no label can grow without bound.
+
+use crate::model::FlowType;
+use crate::telemetry as t;
+use std::fmt;
+
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $id:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(usize)]
+        pub enum $name { $($(#[doc = $doc])+ $id,)+ }
+        impl $name {
+            /// Every one, in order.
+            pub const ALL: &'static [$name] = &[$($name::$id,)+];
+            /// Label value.
+            pub const fn name(self) -> &'static str {
+                match self { $($name::$id => $text,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a datagram, set or record was not decoded.
+    Refusal {
+        /// Shorter than the header of its version.
+        ShortHeader = "short_header",
+        /// First two bytes are not 5, 7, 9 or 10.
+        UnsupportedVersion = "unsupported_version",
+        /// v5/v7: the count is 0, above the maximum, or more than the datagram holds.
+        BadCount = "bad_count",
+        /// IPFIX: the message length is not the datagram's.
+        BadLength = "bad_length",
+        /// A set's length is less than its header.
+        BadSetLength = "bad_set_length",
+        /// A set is longer than what is left of the datagram.
+        TruncatedSet = "truncated_set",
+        /// The end of a data set is no whole record and no padding.
+        TruncatedRecord = "truncated_record",
+        /// A template that makes no sense, or is too large.
+        BadTemplate = "bad_template",
+        /// Data whose template never came.
+        MissingTemplate = "missing_template",
+        /// Set ids that no RFC gives a meaning to.
+        ReservedSet = "reserved_set",
+        /// Too many templates for one exporter.
+        TemplateLimit = "template_limit",
+        /// Too many observation domains for one exporter.
+        DomainLimit = "domain_limit",
+        /// Too many exporters.
+        ExporterLimit = "exporter_limit",
+        /// Text line that is no record.
+        BadLine = "bad_line",
+        /// Text line with a field that cannot be read.
+        BadField = "bad_field",
+        /// csv line with another number of fields than the header.
+        FieldCount = "field_count",
+    }
+}
+
+reasons! {
+    /// Where a record's sampling rate came from.
+    RateOrigin {
+        /// Config: `sampling_overrides`.
+        Override = "override",
+        /// The record (or a v5 header) says it.
+        Record = "record",
+        /// Options data, by sampler or selector id.
+        Sampler = "sampler",
+        /// Options data of the domain or the exporter.
+        Exporter = "exporter",
+        /// Config: `sampling_rate`.
+        Config = "config",
+        /// Nobody says it: the rate is 0.
+        Unknown = "unknown",
+    }
+}
+
+const REFUSALS: usize = Refusal::ALL.len();
+const ORIGINS: usize = RateOrigin::ALL.len();
+const TYPES: usize = FlowType::ALL.len();
+
+/// Counters since the start; `templates`, `exporters` and `pending_bytes` are current values.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DecodeStats {
+    /// Datagrams (or lines) seen.
+    pub datagrams: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Flow records by [`FlowType`].
+    pub flows: [u64; TYPES],
+    /// Records of options data.
+    pub options_records: u64,
+    /// Datagrams, sets or records refused, by [`Refusal`].
+    pub errors: [u64; REFUSALS],
+    /// Bytes left undecoded, by [`Refusal`].
+    pub undecoded_bytes: [u64; REFUSALS],
+    /// Bytes of data sets that became records (v5 and v7: bytes of records).
+    pub decoded_bytes: u64,
+    /// Bytes of padding in data sets.
+    pub padding_bytes: u64,
+    /// Bytes of headers of datagrams and sets, and of template sets that were understood.
+    pub framing_bytes: u64,
+    /// Data sets in which the parser library lost records, decoded by the row walk.
+    pub rewalked_sets: u64,
+    /// Data sets that came before their template.
+    pub missing_template: u64,
+    /// Of these: kept.
+    pub pending_buffered: u64,
+    /// Of the kept: decoded when the template came.
+    pub pending_replayed: u64,
+    /// Of the kept: given up (too old, or no room).
+    pub pending_expired: u64,
+    /// Bytes kept now.
+    pub pending_bytes: u64,
+    /// Records (v5, v7, IPFIX) or datagrams (v9) missing by sequence number, by [`FlowType`].
+    pub sequence_gap: [u64; TYPES],
+    /// Sequence numbers that started anew.
+    pub sequence_restarts: u64,
+    /// Flow records by the origin of their sampling rate.
+    pub sampling: [u64; ORIGINS],
+    /// Templates known now.
+    pub templates: u64,
+    /// Exporters known now.
+    pub exporters: u64,
+    /// Datagrams of exporters that are not on the allow-list.
+    pub strangers: u64,
+    /// First text line that was refused: number and cause.
+    pub first_error: Option<String>,
+}
+
+impl DecodeStats {
+    /// Counts one refusal and the bytes that it cost.
+    #[cold]
+    pub(crate) fn refuse(&mut self, why: Refusal, bytes: usize) {
+        self.errors[why as usize] += 1;
+        self.undecoded_bytes[why as usize] += bytes as u64;
+    }
+
+    /// Flow records of all types.
+    pub fn flows_total(&self) -> u64 {
+        self.flows.iter().sum()
+    }
+
+    /// Refusals of all kinds.
+    pub fn errors_total(&self) -> u64 {
+        self.errors.iter().sum()
+    }
+
+    /// Undecoded bytes of all kinds.
+    pub fn undecoded_total(&self) -> u64 {
+        self.undecoded_bytes.iter().sum()
+    }
+
+    /// Flow records whose sampling rate nobody says.
+    pub fn sampling_unknown(&self) -> u64 {
+        self.sampling[RateOrigin::Unknown as usize]
+    }
+
+    /// Adds what happened since `previous` to the metrics of the source `component_id`, and makes `previous` equal to
+    /// this. Meant to be called about once a second, not per datagram.
+    pub fn publish(&self, previous: &mut DecodeStats, component_id: &str) {
+        let id = || component_id.to_owned();
+        let labelled = |name, label: &'static str, value: &'static str, now: u64, before: u64| {
+            if now > before {
+                metrics::counter!(name, "component_id" => id(), label => value).increment(now - before);
+            }
+        };
+        for (i, kind) in FlowType::ALL.into_iter().enumerate() {
+            labelled(t::DECODE_FLOWS, "version", kind.name(), self.flows[i], previous.flows[i]);
+            let (gap, before) = (self.sequence_gap[i], previous.sequence_gap[i]);
+            labelled(t::DECODE_SEQUENCE_GAP, "version", kind.name(), gap, before);
+        }
+        for (i, why) in Refusal::ALL.iter().enumerate() {
+            labelled(t::DECODE_ERRORS, "reason", why.name(), self.errors[i], previous.errors[i]);
+            let (bytes, before) = (self.undecoded_bytes[i], previous.undecoded_bytes[i]);
+            labelled(t::DECODE_UNDECODED_BYTES, "reason", why.name(), bytes, before);
+        }
+        labelled(t::SOURCE_REFUSED, "reason", "not_allowed", self.strangers, previous.strangers);
+        for (outcome, now, before) in [
+            ("buffered", self.pending_buffered, previous.pending_buffered),
+            ("replayed", self.pending_replayed, previous.pending_replayed),
+            ("expired", self.pending_expired, previous.pending_expired),
+        ] {
+            labelled(t::DECODE_PENDING_SETS, "outcome", outcome, now, before);
+        }
+        for (name, now, before) in [
+            (t::DECODE_MISSING_TEMPLATE, self.missing_template, previous.missing_template),
+            (t::DECODE_SAMPLING_UNKNOWN, self.sampling_unknown(), previous.sampling_unknown()),
+            (t::DECODE_REWALKED_SETS, self.rewalked_sets, previous.rewalked_sets),
+        ] {
+            if now > before {
+                metrics::counter!(name, "component_id" => id()).increment(now - before);
+            }
+        }
+        metrics::gauge!(t::DECODE_TEMPLATES, "component_id" => id()).set(self.templates as f64);
+        metrics::gauge!(t::DECODE_EXPORTERS, "component_id" => id()).set(self.exporters as f64);
+        previous.clone_from(self);
+    }
+}
+
+/// One line for a person.
+impl fmt::Display for DecodeStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} packets, {} records", self.datagrams, self.flows_total())?;
+        list(f, " (", FlowType::ALL.into_iter().zip(self.flows).map(|(k, n)| (k.name(), n)), ")")?;
+        write!(f, ", {} errors", self.errors_total())?;
+        list(f, " (", Refusal::ALL.iter().zip(self.errors).map(|(r, n)| (r.name(), n)), ")")?;
+        for (what, n) in [
+            ("undecoded bytes", self.undecoded_total()),
+            ("sets still waiting for a template", self.waiting()),
+            ("missing by sequence numbers", self.sequence_gap.iter().sum()),
+            ("records with unknown sampling rate", self.sampling_unknown()),
+            ("datagrams from exporters not allowed", self.strangers),
+        ] {
+            if n > 0 {
+                write!(f, ", {n} {what}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl DecodeStats {
+    fn waiting(&self) -> u64 {
+        self.pending_buffered - self.pending_replayed - self.pending_expired
+    }
+}
+
+fn list(
+    f: &mut fmt::Formatter<'_>,
+    open: &str,
+    items: impl Iterator<Item = (&'static str, u64)>,
+    close: &str,
+) -> fmt::Result {
+    let mut any = false;
+    for (name, n) in items.filter(|(_, n)| *n > 0) {
+        write!(f, "{}{name} {n}", if any { ", " } else { open })?;
+        any = true;
+    }
+    if any { f.write_str(close) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_names_what_happened() {
+        let mut stats = DecodeStats { datagrams: 3, ..DecodeStats::default() };
+        stats.flows[FlowType::Ipfix as usize] = 7;
+        stats.refuse(Refusal::TruncatedSet, 12);
+        let line = stats.to_string();
+        assert_eq!(line, "3 packets, 7 records (IPFIX 7), 1 errors (truncated_set 1), 12 undecoded bytes");
+    }
+
+    #[test]
+    fn type_numbers_index_the_arrays() {
+        for (i, kind) in FlowType::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, i);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Files as a source: packet captures (pcap, pcapng), JSON lines, CSV, each also gzipped. Comes in: a path; goes out:
+//! batches of frames. Refuses files it cannot open or tell the kind of, and packets that are no UDP datagrams (by
+//! reason); metric `kaminari_source_refused_total`. A file that ends in the middle of a packet gives what came before,
+//! and then an error that names the packet.
+
+use super::pcap::{Capture, Skipped};
+use crate::config::decode_options::{DecodeFormat, DecodeOptions};
+use crate::config::registry::ComponentDef;
+use crate::model::FrameBatch;
+use crate::model::frames::NO_PEER;
+use flate2::read::MultiGzDecoder;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// `type = "file"`.
+pub const DEF: ComponentDef = ComponentDef::new::<FileConfig>(
+    "file",
+    "flow files: pcap, pcapng, JSON lines, CSV, each also .gz",
+    r#"paths = ["flows.pcap"]
+decode = { sampling_rate = 1 }
+"#,
+);
+
+/// Longest line of a text file; more is no flow record.
+const MAX_LINE: u64 = 1 << 20;
+
+/// The body of a file source.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileConfig {
+    /// Files, read one after the other. Relative paths: from the working directory.
+    pub paths: Vec<PathBuf>,
+    /// How their bytes become flow records.
+    #[serde(default)]
+    pub decode: DecodeOptions,
+}
+
+/// What can go wrong with a source.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The file cannot be opened or read.
+    #[error("{path}: {cause}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Neither the name nor the config says what the file is.
+    #[error(
+        "{0}: cannot tell what it is: give `format`, or a name that ends in .pcap, .pcapng, .jsonl, .json or .csv (or .gz after it)"
+    )]
+    UnknownFormat(PathBuf),
+    /// It is no capture file, or breaks off.
+    #[error("{path}: packet {number}: {cause} (the {before} packets before it were read)")]
+    Capture {
+        /// Which file.
+        path: PathBuf,
+        /// Packet, counted from 1.
+        number: u64,
+        /// Packets before it.
+        before: u64,
+        /// Why.
+        cause: String,
+    },
+    /// A line without end.
+    #[error("{path}: line {number} is longer than {MAX_LINE} bytes: this is no file of flow records")]
+    LineTooLong {
+        /// Which file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        number: u64,
+    },
+}
+
+/// What a file holds, by the config or else by its name. Captures are netflow.
+pub fn format_of(path: &Path, options: &DecodeOptions) -> Option<DecodeFormat> {
+    if options.format.is_some() {
+        return options.format;
+    }
+    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    match name.rsplit_once('.')?.1 {
+        "pcap" | "pcapng" | "cap" => Some(DecodeFormat::Netflow),
+        "jsonl" | "ndjson" | "json" => Some(DecodeFormat::Jsonl),
+        "csv" => Some(DecodeFormat::Csv),
+        _ => None,
+    }
+}
+
+enum Kind {
+    Capture(Capture<Box<dyn Read + Send>>),
+    Lines { reader: BufReader<Box<dyn Read + Send>>, line: Vec<u8>, number: u64 },
+}
+
+/// One open file.
+pub struct FileReader {
+    path: PathBuf,
+    kind: Kind,
+    read: Arc<AtomicU64>,
+    total: u64,
+    frames: u64,
+}
+
+impl FileReader {
+    /// Opens a file; looks at its first bytes for gzip and for the kind of capture.
+    pub fn open(path: &Path, options: &DecodeOptions) -> Result<FileReader, SourceError> {
+        let io = |cause| SourceError::Io { path: path.to_owned(), cause };
+        let format = format_of(path, options).ok_or_else(|| SourceError::UnknownFormat(path.to_owned()))?;
+        let file = File::open(path).map_err(io)?;
+        let total = file.metadata().map_err(io)?.len();
+        let read = Arc::new(AtomicU64::new(0));
+        let mut raw = BufReader::with_capacity(1 << 16, Counted { inner: file, read: read.clone() });
+        let gzip = raw.fill_buf().map_err(io)?.starts_with(&[0x1f, 0x8b]);
+        let bytes: Box<dyn Read + Send> = if gzip { Box::new(MultiGzDecoder::new(raw)) } else { Box::new(raw) };
+        let kind = match format {
+            DecodeFormat::Netflow => {
+                let capture = Capture::open(bytes).map_err(|cause| SourceError::Capture {
+                    path: path.to_owned(),
+                    number: 1,
+                    before: 0,
+                    cause,
+                })?;
+                Kind::Capture(capture)
+            }
+            DecodeFormat::Jsonl | DecodeFormat::Csv => {
+                Kind::Lines { reader: BufReader::with_capacity(1 << 16, bytes), line: Vec::new(), number: 0 }
+            }
+        };
+        Ok(Self { path: path.to_owned(), kind, read, total, frames: 0 })
+    }
+
+    /// Adds up to `max_frames` frames to `batch`. False: the file is at its end. After an error the frames that came
+    /// before it are in the batch, and the file is at its end.
+    pub fn read(&mut self, batch: &mut FrameBatch, max_frames: usize) -> Result<bool, SourceError> {
+        let until = batch.frames.len() + max_frames;
+        while batch.frames.len() < until {
+            let before = batch.frames.len();
+            let more = match &mut self.kind {
+                Kind::Capture(capture) => capture.next(batch).map_err(|cause| SourceError::Capture {
+                    path: self.path.clone(),
+                    number: capture.packets() + 1,
+                    before: capture.packets(),
+                    cause,
+                })?,
+                Kind::Lines { reader, line, number } => {
+                    line.clear();
+                    *number += 1;
+                    let io = |cause| SourceError::Io { path: self.path.clone(), cause };
+                    let n = (&mut *reader).take(MAX_LINE).read_until(b'\n', line).map_err(io)?;
+                    if n as u64 == MAX_LINE && line.last() != Some(&b'\n') {
+                        return Err(SourceError::LineTooLong { path: self.path.clone(), number: *number });
+                    }
+                    if n > 0 {
+                        batch.push(line, NO_PEER, 0);
+                    }
+                    n > 0
+                }
+            };
+            self.frames += (batch.frames.len() - before) as u64;
+            if !more {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Bytes read of the file as it lies on disk, and its size: for a progress bar.
+    pub fn position(&self) -> (u64, u64) {
+        (self.read.load(Ordering::Relaxed), self.total)
+    }
+
+    /// Frames given out so far.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Packets of a capture that were no UDP datagrams, by reason.
+    pub fn skipped(&self) -> Skipped {
+        match &self.kind {
+            Kind::Capture(capture) => capture.skipped(),
+            Kind::Lines { .. } => Skipped::default(),
+        }
+    }
+}
+
+/// Counts what goes through it.
+struct Counted<R> {
+    inner: R,
+    read: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.read.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn write(dir: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn lines(path: &Path) -> Vec<String> {
+        let mut reader = FileReader::open(path, &DecodeOptions::default()).unwrap();
+        let mut batch = FrameBatch::default();
+        while reader.read(&mut batch, 2).unwrap() {}
+        assert_eq!(reader.frames(), batch.frames.len() as u64);
+        let (read, total) = reader.position();
+        assert_eq!(read, total);
+        batch.frames.iter().map(|f| String::from_utf8(batch.bytes(f).to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn text_files_plain_and_gzipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = b"{\"bytes\":1}\n{\"bytes\":2}\n{\"bytes\":3}";
+        assert_eq!(lines(&write(&dir, "a.jsonl", text)).len(), 3);
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(text).unwrap();
+        let zipped = lines(&write(&dir, "a.csv.gz", &gz.finish().unwrap()));
+        assert_eq!(zipped[2], "{\"bytes\":3}");
+    }
+
+    #[test]
+    fn a_name_that_says_nothing_needs_a_format() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = write(&dir, "flows.dat", b"x");
+        let error = FileReader::open(&path, &DecodeOptions::default()).err().unwrap().to_string();
+        assert!(error.contains("flows.dat") && error.contains("give `format`"), "{error}");
+        let options = DecodeOptions { format: Some(DecodeFormat::Jsonl), ..Default::default() };
+        assert!(FileReader::open(&path, &options).is_ok());
+    }
+
+    #[test]
+    fn the_example_validates() {
+        let body: FileConfig = toml::from_str(DEF.example).unwrap();
+        assert_eq!(body.decode.sampling_rate, Some(1));
+    }
+}
