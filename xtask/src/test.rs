@@ -1,0 +1,145 @@
+//! All that must pass, in one command, with one line at the end that counts.
+
+use crate::shell::{cargo, must, say, works};
+use crate::{layers, plugins};
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+/// Runs `test`. Fetches what is missing: the guest target (by rustup) and crates (by cargo).
+pub fn run(args: &[String]) -> Result<()> {
+    say("fetching crates where they are missing, then building plugins, the program and the tests");
+    plugins::run()?;
+    // With the tests in one go: dev-dependencies turn features on, and two resolutions would build the engine twice.
+    must(cargo().args(["build", "--workspace", "--bins", "--tests"]))?;
+    if works(cargo().args(["fmt", "--version"])) {
+        must(cargo().args(["fmt", "--check"]))?;
+    } else {
+        say("SKIPPED: format check: rustfmt is not installed (rustup component add rustfmt)");
+    }
+    say("clippy is left to `cargo xtask ci --lints`: it checks every dependency once more");
+    layers::run(false)?;
+    tests(args)
+}
+
+/// Runs `ci`.
+pub fn ci(lints: bool) -> Result<()> {
+    if lints {
+        if works(cargo().args(["clippy", "--version"])) {
+            must(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+        } else {
+            bail!("clippy is not installed: rustup component add clippy");
+        }
+    }
+    run(&[])
+}
+
+/// `cargo test --workspace`, and the sum over all its binaries as the last line.
+fn tests(args: &[String]) -> Result<()> {
+    let (own, harness) = match args.iter().position(|a| a == "--") {
+        Some(at) => (&args[..at], &args[at + 1..]),
+        None => (args, &[][..]),
+    };
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]).args(own).args(["--", "--show-output"]).args(harness);
+    say("cargo test --workspace");
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
+    let mut counter = Counter::default();
+    let mut out = child.stdout.take().map(BufReader::new).context("cargo test has no output")?;
+    let mut bytes = Vec::new();
+    while out.read_until(b'\n', &mut bytes)? > 0 {
+        let line = String::from_utf8_lossy(&bytes);
+        if counter.line(line.trim_end()) {
+            print!("{line}");
+        }
+        bytes.clear();
+    }
+    let status = child.wait()?;
+    println!("{}", counter.summary());
+    if !status.success() || counter.failed > 0 {
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+/// Reads the harness's output. Tests that find nothing to test against print a line `SKIPPED: ...`; the harness
+/// counts them as passed, we do not.
+#[derive(Default)]
+struct Counter {
+    passed: i64,
+    failed: i64,
+    skipped: i64,
+    /// Inside the output of tests that passed, which nobody needs to read.
+    quiet: bool,
+    /// The test whose output this is has already been counted as skipped.
+    counted: bool,
+}
+
+impl Counter {
+    /// True when the line is worth showing.
+    fn line(&mut self, line: &str) -> bool {
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            self.quiet = false;
+            let count = |what: &str| {
+                let number = counts.split([';', '.']).find_map(|part| part.trim().strip_suffix(what));
+                number.and_then(|n| n.trim().parse::<i64>().ok()).unwrap_or(0)
+            };
+            self.passed += count("passed");
+            self.failed += count("failed");
+            self.skipped += count("ignored");
+            return true;
+        }
+        match line {
+            "successes:" => self.quiet = true,
+            "failures:" => self.quiet = false,
+            _ if line.starts_with("---- ") && line.ends_with(" stdout ----") => self.counted = false,
+            _ if line.starts_with("SKIPPED:") && self.quiet => {
+                if !self.counted {
+                    self.counted = true;
+                    self.skipped += 1;
+                    // The harness's count of this binary is still to come, and holds this test.
+                    self.passed -= 1;
+                }
+                return true;
+            }
+            _ => {}
+        }
+        !self.quiet
+    }
+
+    fn summary(&self) -> String {
+        format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binaries_are_summed_and_skips_are_no_passes() {
+        let mut counter = Counter::default();
+        let output = "
+running 3 tests
+test a ... ok
+
+successes:
+
+---- a stdout ----
+SKIPPED: corpus: no ../shared beside the repository
+SKIPPED: and so on
+---- b stdout ----
+chatter
+
+successes:
+    a
+    b
+
+test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s
+test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s";
+        let shown: Vec<&str> = output.lines().filter(|l| counter.line(l)).collect();
+        assert_eq!(counter.summary(), "5 passed, 2 failed, 2 skipped");
+        assert!(shown.contains(&"test a ... ok") && !shown.contains(&"chatter"));
+        assert!(shown.iter().any(|l| l.starts_with("SKIPPED: corpus")));
+    }
+}
