@@ -76,7 +76,8 @@ pub fn run(args: ReplayArgs) -> miette::Result<()> {
         ReplayFormat::Json => Format::Json,
         ReplayFormat::Text => Format::Text,
     };
-    let sinks: Vec<(String, Box<dyn crate::sink::Sink>)> = vec![("stdout".into(), Box::new(StdoutSink::new(StdoutConfig { format: Some(format) })))];
+    let sinks: Vec<(String, Box<dyn crate::sink::Sink>)> =
+        vec![("stdout".into(), Box::new(StdoutSink::new(StdoutConfig { format: Some(format) })))];
     let input = Input::Replay { path: args.input.clone(), source: args.source.clone(), sinks, scores };
     let built = build(&plan, input).map_err(|e| super::build_failed(&plan, e))?;
     let bar = std::io::stderr().is_terminal().then(progress_bar);

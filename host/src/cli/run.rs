@@ -45,7 +45,8 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
             .block_on(api::bind(plan.api.listen))
             .map_err(|e| miette!("api cannot listen on {}: {e} (`[api] listen` sets it)", plan.api.listen))?;
         tracing::info!("api on http://{}", listener.local_addr().into_diagnostic()?);
-        let state = api::State { metrics: metrics.clone(), ready: ready.clone(), plan_digest: plan.digest.as_str().into() };
+        let state =
+            api::State { metrics: metrics.clone(), ready: ready.clone(), plan_digest: plan.digest.as_str().into() };
         runtime.spawn(api::serve(listener, state));
     }
     let mut signals = runtime.block_on(async { Signals::new() }).into_diagnostic().wrap_err("cannot catch signals")?;

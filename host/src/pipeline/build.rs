@@ -3,15 +3,16 @@
 
 use super::scores::ScoreWriter;
 use super::worker::Worker;
+use crate::config::decode_options::DecodeOptions;
 use crate::config::registry::Registry;
 use crate::config::{Mode, PipelinePlan, Plan};
 use crate::detect::{DetectError, Detector, PluginDetector};
 use crate::features::{FEATURES, FrameBuilder, catalogue};
 use crate::incident::{Context, IncidentTracker};
 use crate::model::Needs;
-use crate::plugin::{LoadedPlugin, PluginError, PluginHost};
+use crate::plugin::{CallErrorKind, LoadedPlugin, PluginError, PluginHost, PluginReply};
 use crate::sink::{SINKS, Sink};
-use crate::source::file::{FileConfig, FileReader};
+use crate::source::file::{self, FileConfig, FileReader};
 use crate::source::udp::{self, UdpConfig, UdpReceiver};
 use crate::source::{SOURCES, SourceError};
 use crate::window::{Hasher, Ingest, Shard};
@@ -47,9 +48,12 @@ pub enum BuildError {
     /// A source cannot start.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// Input of a replay.
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] file::SourceError),
+    /// A component's own settings, or the input of a replay.
     #[error("{0}")]
-    Replay(String),
+    Input(String),
 }
 
 /// Where flow records come from.
@@ -72,7 +76,7 @@ pub enum Input {
 /// A source ready to run.
 pub(super) enum BuiltSource {
     Udp { receivers: Vec<UdpReceiver>, config: UdpConfig },
-    File { readers: Vec<FileReader>, config: FileConfig },
+    File(Vec<(FileReader, DecodeOptions)>),
 }
 
 /// A pipeline ready to run.
@@ -171,20 +175,25 @@ fn build_source(
     id: &Arc<str>,
     component: &crate::config::Component,
 ) -> Result<(BuiltSource, Option<SocketAddr>), BuildError> {
-    let bad = |e: crate::config::ConfigError| BuildError::Replay(e.to_string());
+    let bad = |e: crate::config::ConfigError| BuildError::Input(e.to_string());
     if component.kind == udp::DEF.kind {
         let config: UdpConfig = component.config().map_err(bad)?;
         let (receivers, address) = udp::bind(id, &config)?;
         Ok((BuiltSource::Udp { receivers, config }, Some(address)))
     } else {
         let config: FileConfig = component.config().map_err(bad)?;
-        let readers = open_all(&config)?;
-        Ok((BuiltSource::File { readers, config }, None))
+        Ok((BuiltSource::File(open_all(&config)?), None))
     }
 }
 
-fn open_all(config: &FileConfig) -> Result<Vec<FileReader>, BuildError> {
-    config.paths().iter().map(|path| FileReader::open(path, &config.decode).map_err(BuildError::from)).collect()
+/// Each file with the settings to decode it, its format worked out.
+fn open_all(config: &FileConfig) -> Result<Vec<(FileReader, DecodeOptions)>, BuildError> {
+    let open = |path: &PathBuf| {
+        let format = file::format_of(path, &config.decode);
+        let options = DecodeOptions { format, ..config.decode.clone() };
+        Ok((FileReader::open(path, &options)?, options))
+    };
+    config.paths.iter().map(open).collect()
 }
 
 /// The replayed file takes the place of one of the plan's sources and is read with its `decode` settings.
@@ -192,18 +201,18 @@ fn replay_source(plan: &Plan, path: PathBuf, source: Option<String>) -> Result<(
     let component = match (&source, plan.sources.len()) {
         (Some(id), _) => plan.sources.get(id.as_str()).ok_or_else(|| {
             let known: Vec<&str> = plan.sources.keys().map(AsRef::as_ref).collect();
-            BuildError::Replay(format!("--source {id:?} is not in the configuration; it has {}", known.join(", ")))
+            BuildError::Input(format!("--source {id:?} is not in the configuration; it has {}", known.join(", ")))
         })?,
-        (None, 1) => plan.sources.values().next().ok_or_else(|| BuildError::Replay("no sources".into()))?,
+        (None, 1) => plan.sources.values().next().ok_or_else(|| BuildError::Input("no sources".into()))?,
         (None, _) => {
             let known: Vec<&str> = plan.sources.keys().map(AsRef::as_ref).collect();
-            return Err(BuildError::Replay(format!(
+            return Err(BuildError::Input(format!(
                 "the configuration has several sources: say with --source which one the file stands for ({})",
                 known.join(", ")
             )));
         }
     };
-    let bad = |e: crate::config::ConfigError| BuildError::Replay(e.to_string());
+    let bad = |e: crate::config::ConfigError| BuildError::Input(e.to_string());
     let mut decode = if component.kind == udp::DEF.kind {
         component.config::<UdpConfig>().map_err(bad)?.decode
     } else {
@@ -214,9 +223,8 @@ fn replay_source(plan: &Plan, path: PathBuf, source: Option<String>) -> Result<(
         decode.format = None;
         decode.allow.clear();
     }
-    let config = FileConfig::for_path(path, decode);
-    let readers = open_all(&config)?;
-    Ok((component.id.clone(), BuiltSource::File { readers, config }))
+    let files = open_all(&FileConfig { paths: vec![path], decode })?;
+    Ok((component.id.clone(), BuiltSource::File(files)))
 }
 
 type Plugins = BTreeMap<Arc<str>, Arc<LoadedPlugin>>;
@@ -244,10 +252,12 @@ fn plugin_problem(id: &str, plan: &crate::config::PluginPlan, error: &PluginErro
             code: "kaminari::config::plugin_missing",
             path: format!("plugins.{id}.path"),
             message: format!("plugin {id:?}: there is no file {}", plan.path.display()),
-            help: Some("build it (`cargo xtask plugins` builds the ones of this repository) or correct the path".into()),
+            help: Some(
+                "build it (`cargo xtask plugins` builds the ones of this repository) or correct the path".into(),
+            ),
         };
     }
-    let key = if error.is_digest_mismatch() { "sha256" } else { "path" };
+    let key = if matches!(error, PluginError::Digest { .. }) { "sha256" } else { "path" };
     Problem {
         code: "kaminari::config::plugin_refused",
         path: format!("plugins.{id}.{key}"),
@@ -272,14 +282,24 @@ fn detectors(plan: &Plan, pipeline: &PipelinePlan, plugins: &Plugins) -> Result<
     if problems.is_empty() { Ok(built) } else { Err(problems) }
 }
 
+/// What a plugin said about its configuration (then the place is in its own table) or about the columns it is offered.
 fn detector_problem(id: &str, pipeline: &PipelinePlan, error: &DetectError) -> Problem {
-    let (code, path) = match error.config_path() {
-        Some(path) if error.is_schema() => ("kaminari::config::wrong_column", format!("detectors.{id}.config.{path}")),
-        Some(path) => ("kaminari::config::detector_config", format!("detectors.{id}.config.{path}")),
-        None => ("kaminari::config::detector_config", format!("detectors.{id}.config")),
+    let (columns, within) = match &error.source {
+        PluginError::Call(call) => match &call.kind {
+            CallErrorKind::Plugin(PluginReply::Config { path, .. }) => (call.call == "requires", Some(path.as_str())),
+            CallErrorKind::Plugin(PluginReply::Schema(_)) => (true, None),
+            _ => (false, None),
+        },
+        _ => (false, None),
     };
-    let help = error.is_schema().then(|| {
-        format!("pipeline {:?} has the features {}; add the one you need to its `features`", &*pipeline.id, pipeline.features.join(", "))
+    let path = match within.filter(|p| !p.is_empty()) {
+        Some(within) => format!("detectors.{id}.config.{within}"),
+        None => format!("detectors.{id}.config"),
+    };
+    let code = if columns { "kaminari::config::wrong_column" } else { "kaminari::config::detector_config" };
+    let help = columns.then(|| {
+        let features = pipeline.features.join(", ");
+        format!("pipeline `{}` has the features {features}; add what is needed to its `features`", pipeline.id)
     });
     Problem { code, path, message: error.to_string(), help }
 }

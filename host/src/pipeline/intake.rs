@@ -5,8 +5,10 @@
 use super::router::RouterMsg;
 use crate::decode::{DecodeStats, Decoder};
 use crate::model::{Delivery, FlowBatch, FlowBatchBuilder, FrameBatch};
+use crate::telemetry::{SOURCE_DATAGRAMS, SOURCE_RECEIVED_BYTES, SOURCE_REFUSED};
 use crate::window::Partition;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use metrics::counter;
 use std::time::{Duration, Instant};
 
 /// Rows of a full batch.
@@ -61,7 +63,7 @@ impl Intake {
     }
 
     /// Decodes one batch of frames.
-    pub(super) fn frames(&mut self, frames: &FrameBatch) {
+    fn frames(&mut self, frames: &FrameBatch) {
         self.decoder.decode(frames, &mut self.builder);
         if self.builder.len() >= BATCH_ROWS {
             self.flush();
@@ -73,8 +75,32 @@ impl Intake {
         }
     }
 
+    /// The same for frames of a file, which no receiver has counted.
+    pub(super) fn read_from_file(&mut self, frames: &FrameBatch) {
+        let id = self.partition.0.to_string();
+        counter!(SOURCE_DATAGRAMS, "component_id" => id.clone()).increment(frames.frames.len() as u64);
+        counter!(SOURCE_RECEIVED_BYTES, "component_id" => id).increment(frames.data.len() as u64);
+        self.frames(frames);
+        self.housekeeping();
+    }
+
+    /// Packets of a capture that no decoder saw, by reason.
+    pub(super) fn skipped(&self, reasons: &[(&'static str, u64)]) {
+        for (reason, n) in reasons {
+            let id = self.partition.0.to_string();
+            counter!(SOURCE_REFUSED, "component_id" => id, "reason" => *reason).increment(*n);
+        }
+    }
+
+    /// Another file begins that needs a decoder of its own.
+    pub(super) fn replace_decoder(&mut self, decoder: Box<dyn Decoder>) {
+        self.decoder.stats().publish(&mut self.published, &self.partition.0);
+        self.published = DecodeStats::default();
+        self.decoder = decoder;
+    }
+
     /// Publishes counters now and then.
-    pub(super) fn housekeeping(&mut self) {
+    fn housekeeping(&mut self) {
         let now = Instant::now();
         if now >= self.next_publish {
             self.next_publish = now + PUBLISH_EVERY;

@@ -40,9 +40,7 @@ struct Meters {
 impl Router {
     pub(super) fn new(pipeline: &Arc<str>, ingest: Ingest, workers: Vec<Sender<WorkerMsg>>) -> Self {
         let p = pipeline.to_string();
-        let late = |disposition: &'static str| {
-            counter!(WINDOW_LATE_RECORDS, "pipeline" => p.clone(), "disposition" => disposition)
-        };
+        let late = |disposition: &'static str| counter!(WINDOW_LATE_RECORDS, "pipeline" => p.clone(), "disposition" => disposition);
         let meters = Meters {
             seen: IngestCounts::default(),
             records: counter!(WINDOW_RECORDS, "pipeline" => p.clone()),

@@ -4,6 +4,7 @@ use super::build::{BuildError, Built, BuiltSource};
 use super::desk::Desk;
 use super::intake::Intake;
 use super::router::{Router, RouterMsg};
+use crate::config::decode_options::{DecodeFormat, DecodeOptions};
 use crate::decode;
 use crate::model::FrameBatch;
 use crate::sink::worker::{SinkHandle, SinkWorker};
@@ -93,12 +94,15 @@ impl Running {
                         }));
                     }
                 }
-                BuiltSource::File { readers, config } => {
-                    let decoder = decoder(&id, &readers.first().map_or(config.decode.clone(), FileReader::options))?;
-                    let intake = Intake::new((id.clone(), 0), decoder, routes.clone());
+                BuiltSource::File(files) => {
+                    let files = files
+                        .into_iter()
+                        .map(|(reader, options)| Ok((reader, options.format, decoder(&id, &options)?)))
+                        .collect::<Result<Vec<_>, BuildError>>()?;
+                    let intake = Intake::new((id.clone(), 0), decoder(&id, &DecodeOptions::default())?, routes.clone());
                     let pace = Pace { speed, start: None };
                     let (stop, progress) = (stop.clone(), progress.clone());
-                    sources.push(spawn(&format!("{id}-file"), move || read(readers, intake, pace, &stop, progress)));
+                    sources.push(spawn(&format!("{id}-file"), move || read(files, intake, pace, &stop, progress)));
                 }
             }
         }
@@ -141,11 +145,8 @@ impl Running {
     }
 }
 
-fn decoder(
-    id: &str,
-    options: &crate::config::decode_options::DecodeOptions,
-) -> Result<Box<dyn decode::Decoder>, BuildError> {
-    decode::build(options, false).map_err(|e| BuildError::Replay(format!("source {id:?}: {e}")))
+fn decoder(id: &str, options: &DecodeOptions) -> Result<Box<dyn decode::Decoder>, BuildError> {
+    decode::build(options, false).map_err(|e| BuildError::Input(format!("source {id:?}: {e}")))
 }
 
 fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
@@ -171,39 +172,39 @@ impl Pace {
     }
 }
 
+/// A file, what it holds, and the decoder for it.
+type OpenFile = (FileReader, Option<DecodeFormat>, Box<dyn decode::Decoder>);
+
 fn read(
-    readers: Vec<FileReader>,
+    files: Vec<OpenFile>,
     mut intake: Intake,
     mut pace: Pace,
     stop: &AtomicBool,
     progress: Option<Progress>,
 ) -> Result<(), String> {
-    let mut frames = FrameBatch::default();
-    let mut result = Ok(());
-    'files: for mut reader in readers {
-        while !stop.load(Ordering::Relaxed) {
+    let (mut frames, mut errors, mut last) = (FrameBatch::default(), Vec::new(), None);
+    for (mut reader, format, decoder) in files {
+        // Captures in a row are one stream with one set of templates; a CSV file has a header of its own.
+        if last != format || format == Some(DecodeFormat::Csv) {
+            intake.replace_decoder(decoder);
+            last = format;
+        }
+        let mut more = true;
+        while more && !stop.load(Ordering::Relaxed) {
             frames.clear();
-            let more = match reader.read(&mut frames, READ_FRAMES) {
-                Ok(more) => more,
-                Err(error) => {
-                    result = Err(error.to_string());
-                    false
-                }
-            };
+            more = reader.read(&mut frames, READ_FRAMES).unwrap_or_else(|error| {
+                errors.push(error.to_string());
+                false
+            });
             pace.keep(&frames);
-            intake.frames(&frames);
-            intake.housekeeping();
+            intake.read_from_file(&frames);
             if let Some(progress) = &progress {
                 let (done, total) = reader.position();
                 progress(done, total);
             }
-            if !more {
-                continue 'files;
-            }
         }
-        break;
+        intake.skipped(&reader.skipped().reasons());
     }
     intake.finish();
-    result
+    if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
 }
-

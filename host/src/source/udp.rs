@@ -105,8 +105,11 @@ pub fn bind(id: &str, config: &UdpConfig) -> Result<(Vec<UdpReceiver>, SocketAdd
     let mut listen = config.listen;
     let mut receivers = Vec::new();
     for _ in 0..config.sockets.max(1) {
-        let socket = open(listen, config.receive_buffer_bytes)
-            .map_err(|source| SourceError::Bind { id: id.to_string(), listen, source })?;
+        let socket = open(listen, config.receive_buffer_bytes).map_err(|source| SourceError::Bind {
+            id: id.to_string(),
+            listen,
+            source,
+        })?;
         if let Some(bound) = socket.local_addr().ok().and_then(|a| a.as_socket()) {
             listen = bound;
         }
@@ -209,7 +212,9 @@ impl UdpReceiver {
             self.meters.bytes.increment(batch.data.len() as u64);
             match out.try_send(Delivery::Frames(batch)) {
                 Ok(()) => {}
-                Err(TrySendError::Full(Delivery::Frames(batch))) => self.meters.shed.increment(batch.frames.len() as u64),
+                Err(TrySendError::Full(Delivery::Frames(batch))) => {
+                    self.meters.shed.increment(batch.frames.len() as u64)
+                }
                 Err(TrySendError::Full(Delivery::Tick(_))) => {}
                 Err(TrySendError::Disconnected(_)) => return,
             }
@@ -228,13 +233,7 @@ fn drops_now(socket: &Socket) -> Option<u32> {
     let mut len = size_of_val(&info) as libc::socklen_t;
     // SAFETY: pointer and length describe `info`; the kernel writes at most `len` bytes.
     let rc = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MEMINFO,
-            info.as_mut_ptr().cast(),
-            &raw mut len,
-        )
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, info.as_mut_ptr().cast(), &raw mut len)
     };
     (rc == 0 && len as usize == size_of_val(&info)).then_some(info[SK_MEMINFO_DROPS])
 }

@@ -2,8 +2,8 @@
 //! the end of a run. Labels never hold an IP address.
 
 pub mod catalogue;
-mod recorder;
 pub mod logging;
+mod recorder;
 
 pub use catalogue::*;
 pub use recorder::install;
