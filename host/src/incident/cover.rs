@@ -134,7 +134,7 @@ mod tests {
             let host = |a: &str| EntityKey { kind: KeyKind::DstAddr, addr: a.parse().unwrap(), extra: 0 };
             assert!(hosts_of(&key).contains(&host(inside)), "{key}: {inside}");
             assert!(!hosts_of(&key).contains(&host(outside)), "{key}: {outside}");
-            assert_eq!(network(&key).contains(host(inside).addr), true);
+            assert!(network(&key).contains(host(inside).addr));
         }
     }
 }

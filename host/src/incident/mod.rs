@@ -14,6 +14,8 @@ mod limit;
 mod merge;
 mod prefixes;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 mod track;
 mod windows;

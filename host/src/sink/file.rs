@@ -48,7 +48,12 @@ pub struct FileSink {
     config: FileConfig,
     /// `None` after a failure: the next delivery opens anew.
     current: Option<Current>,
+    /// A rotation failed: not before this again.
+    rotation_paused_until: Option<Instant>,
 }
+
+/// Pause after a failed rotation.
+const ROTATION_PAUSE: Duration = Duration::from_secs(60);
 
 struct Current {
     file: File,
@@ -60,11 +65,14 @@ impl FileSink {
     /// Opens (or creates) the file, so that a missing folder is known at the start.
     pub fn open(config: FileConfig) -> Result<Self, SinkError> {
         let current = Some(open(&config.path)?);
-        Ok(Self { config, current })
+        Ok(Self { config, current, rotation_paused_until: None })
     }
 
     fn rotate_due(&self, more: u64) -> bool {
         let Some(current) = &self.current else { return false };
+        if self.rotation_paused_until.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
         let FileConfig { rotate_bytes, rotate_secs, .. } = self.config;
         let big = rotate_bytes > 0 && current.len + more > rotate_bytes;
         let old = rotate_secs > 0 && current.opened.elapsed() >= Duration::from_secs(rotate_secs);
@@ -92,7 +100,11 @@ impl Sink for FileSink {
     fn deliver(&mut self, events: &[IncidentEvent]) -> Result<(), SinkError> {
         let lines = json_lines(events);
         if self.rotate_due(lines.len() as u64) {
-            self.rotate()?;
+            // A file that grows too big is better than incidents that nobody gets.
+            self.rotation_paused_until = self.rotate().err().map(|e| {
+                tracing::warn!(error_type = e.reason, "{e}; going on in the same file");
+                Instant::now() + ROTATION_PAUSE
+            });
         }
         let path = &self.config.path;
         let mut current = match self.current.take() {
@@ -190,6 +202,17 @@ mod tests {
         assert_eq!(numbers(&numbered(&path, 1)), [6, 7]);
         assert_eq!(numbers(&numbered(&path, 2)), [4, 5]);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_rotation_that_fails_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("i.jsonl");
+        std::fs::create_dir(numbered(&path, 1)).unwrap();
+        let one_line = FileConfig { rotate_bytes: 10, keep: NonZeroU32::MIN, ..config(path.clone()) };
+        let mut sink = FileSink::open(one_line).unwrap();
+        (0..3).for_each(|n| sink.deliver(&[numbered_event(n)]).unwrap());
+        assert_eq!(numbers(&path), [0, 1, 2]);
     }
 
     #[test]
