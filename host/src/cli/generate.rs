@@ -26,13 +26,13 @@ enum What {
 }
 
 #[derive(Args, Debug)]
-#[group(id = "output", required = true, multiple = false, args = ["pcap", "udp"])]
+#[command(group = clap::ArgGroup::new("output").required(true))]
 struct FlowsArgs {
     /// Write a capture file (raw IP, exporters to port 2055).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "output")]
     pcap: Option<PathBuf>,
     /// Send to a collector, at the pace of event time.
-    #[arg(long, value_name = "HOST:PORT", value_parser = resolve)]
+    #[arg(long, value_name = "HOST:PORT", group = "output", value_parser = resolve)]
     udp: Option<SocketAddr>,
     /// Length of the traffic.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
@@ -173,5 +173,64 @@ fn summarise(truth: &Truth, seconds: f64) {
             a.packets,
             rfc3339(a.first_sent_ns)
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: GenerateArgs,
+    }
+
+    fn parse(line: &str) -> Result<FlowsArgs, String> {
+        let line = Line::try_parse_from(line.split(' ')).map_err(|e| e.to_string())?;
+        let What::Flows(args) = line.args.what;
+        Ok(args)
+    }
+
+    #[test]
+    fn one_output_is_needed_and_only_one() {
+        assert!(parse("generate flows").is_err());
+        assert!(parse("generate flows --pcap a --udp 127.0.0.1:1").is_err());
+        let args =
+            parse("generate flows --udp 127.0.0.1:1 --seconds 5 --attacks demo --exporters v9,ipfix --speed max");
+        let args = args.unwrap();
+        assert_eq!((args.seconds, &*args.exporters), (5.0, &[Version::V9, Version::Ipfix][..]));
+        assert_eq!((args.speed, args.udp), (Speed::Max, Some("127.0.0.1:1".parse().unwrap())));
+    }
+
+    #[test]
+    fn bad_values_say_what_is_wrong() {
+        for (value, why) in [
+            ("--attack smurf", "unknown kind"),
+            ("--exporters v8", "known: v5, v9, ipfix"),
+            ("--speed 0", "a number above 0, or max"),
+            ("--udp nowhere", "HOST:PORT"),
+        ] {
+            let error = parse(&format!("generate flows --pcap a {value}")).unwrap_err();
+            assert!(error.contains(why), "{value}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_capture_with_labels_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pcap, truth) = (dir.path().join("a.pcap"), dir.path().join("a.jsonl"));
+        let line = format!(
+            "generate flows --seconds 4 --rate 100 --attack syn-flood@1+2 --pcap {} --truth {}",
+            pcap.display(),
+            truth.display()
+        );
+        run(Line::try_parse_from(line.split(' ')).unwrap().args).unwrap();
+        assert!(std::fs::metadata(&pcap).unwrap().len() > 100_000);
+        let truth = std::fs::read_to_string(&truth).unwrap();
+        let first: serde_json::Value = serde_json::from_str(truth.lines().next().unwrap()).unwrap();
+        assert_eq!((&first["kind"], &first["start"]), (&"syn-flood".into(), &"2026-01-01T00:00:01Z".into()));
+        assert_eq!(truth.lines().count(), 4);
     }
 }

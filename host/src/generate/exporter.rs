@@ -1,13 +1,15 @@
-//! One exporter: samples what passes, gathers flow records until a datagram is full (or the oldest has waited long
-//! enough), and remembers which records belong to which attack.
+//! One exporter: samples what passes, gathers flow records until some datagrams are full (or the oldest has waited
+//! long enough), and remembers which records belong to which attack.
 
 use super::dist::mix;
 use super::encode::{Encoder, Version};
 use crate::model::{Addr, FlowRecord, FrameBatch};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// A record waits no longer than this for company.
+/// A record waits no longer than this for company ...
 pub const MAX_WAIT_NS: u64 = 100_000_000;
+/// ... or for so many datagrams to fill, the last of them perhaps not quite.
+const DATAGRAMS: usize = 8;
 /// Mark of a record that belongs to no attack.
 pub const BENIGN: u16 = u16::MAX;
 
@@ -66,19 +68,16 @@ impl Exporter {
         self.marks.push(mark);
     }
 
-    /// Exports what fills whole datagrams, or everything when it has waited long enough (or `all` is asked for), and
-    /// tells `sent` every record that left.
+    /// Exports everything once it fills several datagrams or has waited long enough (or `all` is asked for), and tells
+    /// `sent` every record that left.
     pub fn export(&mut self, now_ns: u64, all: bool, out: &mut FrameBatch, mut sent: impl FnMut(&FlowRecord, u16)) {
-        let full = self.encoder.version().records_per_datagram();
-        let all = all || now_ns.saturating_sub(self.oldest_ns) >= MAX_WAIT_NS;
-        let count = if all { self.pending.len() } else { self.pending.len() / full * full };
-        if count == 0 {
+        let many = self.pending.len() >= DATAGRAMS * self.encoder.version().records_per_datagram();
+        if !(all || many || now_ns.saturating_sub(self.oldest_ns) >= MAX_WAIT_NS) {
             return;
         }
-        self.encoder.encode(&self.pending[..count], now_ns, out);
-        for (flow, mark) in self.pending.drain(..count).zip(self.marks.drain(..count)) {
+        self.encoder.encode(&self.pending, now_ns, out);
+        for (flow, mark) in self.pending.drain(..).zip(self.marks.drain(..)) {
             sent(&flow, mark);
         }
-        self.oldest_ns = now_ns;
     }
 }

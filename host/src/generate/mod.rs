@@ -25,6 +25,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 #[cfg(test)]
+mod demo_limits;
+#[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -41,10 +43,10 @@ pub enum GenerateError {
     AttackTooLate { name: String, end: f64, seconds: f64 },
     #[error("{what} must be {allowed}, got {got}")]
     OutOfRange { what: &'static str, allowed: String, got: String },
-    #[error("cannot write {}: {source}", path.display())]
-    Write { path: PathBuf, source: std::io::Error },
-    #[error("cannot send from {from} to {to}: {source}{}", send_help(source))]
-    Send { from: SocketAddr, to: SocketAddr, source: std::io::Error },
+    #[error("cannot write {}: {error}", path.display())]
+    Write { path: PathBuf, error: std::io::Error },
+    #[error("cannot send from {from} to {to}: {error}{}", send_help(error))]
+    Send { from: SocketAddr, to: SocketAddr, error: std::io::Error },
 }
 
 fn send_help(error: &std::io::Error) -> &'static str {

@@ -129,6 +129,6 @@ impl Truth {
             }
             out.flush()
         };
-        write().map_err(|source| GenerateError::Write { path: path.into(), source })
+        write().map_err(|error| GenerateError::Write { path: path.into(), error })
     }
 }

@@ -32,7 +32,7 @@ impl PcapOutput {
             out.write_all(&101u32.to_le_bytes())?;
             Ok(out)
         };
-        let out = create().map_err(|source| GenerateError::Write { path: path.into(), source })?;
+        let out = create().map_err(|error| GenerateError::Write { path: path.into(), error })?;
         Ok(Self { path: path.into(), out })
     }
 
@@ -63,13 +63,13 @@ impl Output for PcapOutput {
     fn send(&mut self, frames: &FrameBatch) -> Result<u64, GenerateError> {
         for frame in &frames.frames {
             self.packet(frame, frames.bytes(frame))
-                .map_err(|source| GenerateError::Write { path: self.path.clone(), source })?;
+                .map_err(|error| GenerateError::Write { path: self.path.clone(), error })?;
         }
         Ok(frames.frames.last().map_or(0, |f| f.received_ns))
     }
 
     fn finish(&mut self) -> Result<(), GenerateError> {
-        self.out.flush().map_err(|source| GenerateError::Write { path: self.path.clone(), source })
+        self.out.flush().map_err(|error| GenerateError::Write { path: self.path.clone(), error })
     }
 }
 

@@ -38,7 +38,7 @@ impl UdpOutput {
                     Ok(socket)
                 };
                 let socket =
-                    bind().map_err(|source| GenerateError::Send { from: SocketAddr::new(from, 0), to, source })?;
+                    bind().map_err(|error| GenerateError::Send { from: SocketAddr::new(from, 0), to, error })?;
                 Ok((peer, socket))
             })
             .collect::<Result<_, GenerateError>>()?;
@@ -54,10 +54,10 @@ impl Output for UdpOutput {
             let run = rest.iter().take_while(|f| f.peer == first.peer).count();
             let (_, socket) =
                 self.sockets.iter().find(|(peer, _)| *peer == first.peer).expect("every exporter got a socket");
-            send_all(socket, frames, &rest[..run]).map_err(|source| GenerateError::Send {
+            send_all(socket, frames, &rest[..run]).map_err(|error| GenerateError::Send {
                 from: first.peer,
                 to: self.to,
-                source,
+                error,
             })?;
             rest = &rest[run..];
         }
