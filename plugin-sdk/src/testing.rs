@@ -25,7 +25,7 @@ use crate::log::Level;
 use crate::{Detector, Verdict, Window};
 use std::cell::{Cell, RefCell};
 
-pub use serde_json::json;
+pub use serde_json::{Value, json};
 
 thread_local! {
     static WATERMARK: Cell<u64> = const { Cell::new(0) };
