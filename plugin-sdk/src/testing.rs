@@ -20,7 +20,7 @@
 
 use crate::batch::{Batch, BytesColumn, DataType, Field, Memory, Schema, Values};
 use crate::error::Result;
-use crate::key_map::Key;
+pub use crate::key_map::Key;
 use crate::log::Level;
 use crate::{Detector, Verdict, Window};
 use std::cell::{Cell, RefCell};

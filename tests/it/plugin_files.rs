@@ -176,3 +176,15 @@ fn alerts_over_the_limit_are_cut() {
     let mut detector = detector(&plugin, config, &["x"]);
     assert_eq!(detector.detect(&frame(&[("x", &[2.0; 10])])).detections.len(), 3);
 }
+
+#[test]
+fn an_instance_serves_any_number_of_frames() {
+    let plugin = host().load(&plan("threshold")).unwrap();
+    let config = serde_json::json!({ "limits": [{ "name": "a", "feature": "x", "above": 1.0 }] });
+    let mut instance = plugin.instantiate("p", &config.to_string()).unwrap();
+    let frame = frame(&[("x", &[2.0; 10])]);
+    for call in 0..2000 {
+        let verdict = instance.detect(&frame.window, frame.batch.clone());
+        assert_eq!(verdict.unwrap_or_else(|e| panic!("call {call}: {e}")).alerts.len(), 10);
+    }
+}
