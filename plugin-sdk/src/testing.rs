@@ -20,12 +20,12 @@
 
 use crate::batch::{Batch, BytesColumn, DataType, Field, Memory, Schema, Values};
 use crate::error::Result;
-use crate::key_map::Key;
+pub use crate::key_map::Key;
 use crate::log::Level;
 use crate::{Detector, Verdict, Window};
 use std::cell::{Cell, RefCell};
 
-pub use serde_json::json;
+pub use serde_json::{Value, json};
 
 thread_local! {
     static WATERMARK: Cell<u64> = const { Cell::new(0) };

@@ -1,3 +1,5 @@
 //! All black-box tests, one module per promise.
 
 mod config_errors;
+mod plugin_faults;
+mod plugin_files;

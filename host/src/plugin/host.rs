@@ -7,15 +7,14 @@ use super::error::PluginError;
 use super::instance::State;
 use super::limits::TICK;
 use super::loaded::LoadedPlugin;
-use super::{compat, data};
+use super::{compat, data, waiting};
 use crate::config::PluginPlan;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Engine, OptLevel};
-use wasmtime_wasi::p2::DynPollable;
 
 /// Loads plugins.
 pub struct PluginHost {
@@ -72,22 +71,8 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     plugin::clock::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     // The standard libraries of Rust and others import WASI; behind it is nothing (`State::new`).
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
-    // An epoch does not interrupt the host's own functions, so a plugin that sleeps would hold its thread for as long
-    // as it likes: waiting is a trap.
-    linker.allow_shadowing(true);
-    let mut poll = linker.instance("wasi:io/poll@0.2.6")?;
-    poll.func_wrap("[method]pollable.block", |_, (_,): (Resource<DynPollable>,)| -> wasmtime::Result<()> {
-        Err(no_waiting())
-    })?;
-    poll.func_wrap("poll", |_, (_,): (Vec<Resource<DynPollable>>,)| -> wasmtime::Result<(Vec<u32>,)> {
-        Err(no_waiting())
-    })?;
-    linker.allow_shadowing(false);
+    waiting::forbid(&mut linker)?;
     Ok(linker)
-}
-
-fn no_waiting() -> wasmtime::Error {
-    wasmtime::Error::msg("plugins must not sleep or wait")
 }
 
 /// Moves the epoch on, so that calls past their deadline are stopped. Lives as long as the host and its plugins.

@@ -18,7 +18,7 @@ use arrow_schema::Schema;
 use metrics::{Counter, Gauge, Histogram};
 use std::sync::Arc;
 use std::time::Instant;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
@@ -152,11 +152,10 @@ impl PluginInstance {
         let ms = self.loaded.limits().deadline_ms;
         let began = Instant::now();
         let verdict = self.call("detect", ms, |exports, store| {
-            let lent = store.data_mut().table.push(Batch::lent(batch))?;
-            let rep = lent.rep();
+            let ours = store.data_mut().table.push(Batch::lent(batch))?;
+            let lent = Resource::new_borrow(ours.rep());
             let verdict = exports.kaminari_plugin_detector().call_detect(&mut *store, window, lent);
-            // The plugin had it on loan; the table's entry is ours.
-            store.data_mut().table.delete(wasmtime::component::Resource::<Batch>::new_own(rep))?;
+            store.data_mut().table.delete(ours)?;
             verdict
         });
         self.meters.seconds.record(began.elapsed().as_secs_f64());

@@ -18,6 +18,7 @@ pub mod limits;
 mod loaded;
 mod output;
 mod services;
+mod waiting;
 
 pub use compat::API_VERSION;
 pub use error::{CallError, CallErrorKind, PluginError, PluginReply};
