@@ -1,1 +1,3 @@
 //! All black-box tests, one module per promise.
+
+mod corpus;
