@@ -4,7 +4,7 @@
 //! `_quarantined`, `_dead_lettered_rows_total` and `kaminari_detections_total`.
 
 use super::supervisor::{Permit, Supervisor};
-use super::{DetectError, Detector, Judgement};
+use super::{Detector, Judgement};
 use crate::config::DetectorPlan;
 use crate::model::{Alert, Detection, FeatureFrame, KeyKind, Verdict, time};
 use crate::plugin::{CallErrorKind, LoadedPlugin, PluginError, PluginInstance, PluginReply};
@@ -18,6 +18,22 @@ use std::time::Instant;
 
 /// Rows of one call: 16 features of them are 1 MiB, so a column fits a core's cache and a call its deadline.
 const CHUNK: usize = 8192;
+
+/// A detector could not be built.
+#[derive(Debug, thiserror::Error)]
+#[error("detector `{detector}`: {source}")]
+pub struct DetectError {
+    /// Id in the config.
+    pub detector: Arc<str>,
+    /// Cause.
+    pub source: PluginError,
+}
+
+impl DetectError {
+    fn new(plan: &DetectorPlan, source: impl Into<PluginError>) -> Self {
+        Self { detector: plan.id.clone(), source: source.into() }
+    }
+}
 
 /// A plugin with its configuration, for one pipeline and one thread.
 pub struct PluginDetector {
