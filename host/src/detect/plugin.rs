@@ -1,7 +1,7 @@
 //! A plugin as a detector, kept alive. A trap, a missed deadline or running out of memory ends the instance, not the
 //! engine: the batch is tried once more on a fresh one (without the state of the old), then dead-lettered. While the
 //! plugin waits or is quarantined its rows are counted as not judged. Moves `kaminari_plugin_restarts_total`,
-//! `_quarantined`, `_dead_lettered_rows_total` and `kaminari_detections_total`.
+//! `_quarantined` and `_dead_lettered_rows_total`.
 
 use super::supervisor::{Permit, Supervisor};
 use super::{Detector, Judgement};
@@ -204,13 +204,6 @@ impl Detector for PluginDetector {
 
 impl PluginDetector {
     fn detection(&self, frame: &FeatureFrame, alert: Alert, features: &Features<'_>) -> Detection {
-        metrics::counter!(
-            telemetry::DETECTIONS,
-            "pipeline" => self.pipeline.to_string(),
-            "detector" => self.id.to_string(),
-            "severity" => alert.severity.name(),
-        )
-        .increment(1);
         let row = alert.row as usize;
         Detection {
             detector: self.id.clone(),
