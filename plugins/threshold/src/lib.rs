@@ -13,7 +13,7 @@ const MIN_RELATIVE_DEVIATION: f64 = 0.05;
 
 /// Rows at a time. The host checks the deadline at the end of every loop: long steps keep that cheap, and steps of a
 /// fixed size become vector code.
-const BLOCK: usize = 8;
+const BLOCK: usize = 64;
 
 /// Score before any rule had an opinion.
 const UNKNOWN: f64 = f64::NEG_INFINITY;
@@ -96,31 +96,41 @@ impl Threshold {
         let conditions = columns(batch, &limit.when)?;
         let inverse = 1.0 / limit.above;
         let floor = if self.alerted.is_empty() { 1.0 } else { self.config.hysteresis };
+        // Every column is as long as the next: what is written over in the last block stays the right padding.
+        let [first, second] = &mut [[f64::NAN; BLOCK]; 2];
         for (i, scores) in scores.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
             let start = i * BLOCK;
-            let mut ratios = block(&values, start).map(|x| x * inverse);
-            for (condition, values) in &conditions {
-                let (above, below) = condition.bounds();
-                let values = block(values, start);
-                for j in 0..BLOCK {
-                    // A rule whose conditions do not hold says 0.
-                    ratios[j] = if (values[j] > above) & (values[j] < below) { ratios[j] } else { 0.0 };
+            let x = block(&values, start, first);
+            // The usual cases by themselves: no detour over memory.
+            let (hit, holds) = match &conditions[..] {
+                [] => (raise(scores, x, inverse, floor, |_| true), [true; BLOCK]),
+                [(condition, values)] => {
+                    let (above, below) = condition.bounds();
+                    let y = block(values, start, second);
+                    let within = |j: usize| (y[j] > above) & (y[j] < below);
+                    let hit = raise(scores, x, inverse, floor, within);
+                    (hit, if hit { std::array::from_fn(within) } else { [false; BLOCK] })
                 }
-            }
-            let mut hit = false;
-            for j in 0..BLOCK {
-                scores[j] = if scores[j] < ratios[j] { ratios[j] } else { scores[j] };
-                hit |= ratios[j] > floor;
-            }
-            if hit {
-                for (j, &ratio) in ratios.iter().enumerate().filter(|(_, r)| **r > floor) {
-                    let row = start + j;
-                    if ratio > 1.0 || still_alerted(&mut self.alerted, window, &batch.keys()?[row], rule) {
-                        let (row, rule, limit) = (row as u32, rule as u32, limit.above);
-                        hits.push(Hit { row, rule, ratio, limit, expected: limit });
-                        // An alert scores at least its threshold, also on the way down.
-                        scores[j] = scores[j].max(1.0);
+                many => {
+                    let mut holds = [true; BLOCK];
+                    for (condition, values) in many {
+                        let (above, below) = condition.bounds();
+                        let y = block(values, start, second);
+                        (0..BLOCK).for_each(|j| holds[j] &= (y[j] > above) & (y[j] < below));
                     }
+                    (raise(scores, x, inverse, floor, |j| holds[j]), holds)
+                }
+            };
+            if !hit {
+                continue;
+            }
+            for j in (0..BLOCK).filter(|&j| holds[j] && x[j] * inverse > floor) {
+                let (row, ratio) = (start + j, x[j] * inverse);
+                if ratio > 1.0 || still_alerted(&mut self.alerted, window, &batch.keys()?[row], rule) {
+                    let (row, rule, limit) = (row as u32, rule as u32, limit.above);
+                    hits.push(Hit { row, rule, ratio, limit, expected: limit });
+                    // An alert scores at least its threshold, also on the way down.
+                    scores[j] = scores[j].max(1.0);
                 }
             }
         }
@@ -140,13 +150,13 @@ impl Threshold {
             for (i, rule) in rules.iter().enumerate() {
                 let (x, level) = (values[i][row], &mut levels[i]);
                 let warm = level.count() >= rule.warm_up_windows;
-                let deviation = level.deviation().max(level.level().abs() * MIN_RELATIVE_DEVIATION);
+                let deviation = higher(level.deviation(), level.level().abs() * MIN_RELATIVE_DEVIATION);
                 let limit = level.level() + rule.sigma * deviation;
                 if warm {
                     let holds = x > rule.min && conditions[i].iter().all(|(c, column)| c.holds(column[row]));
                     // Deviations above the level, as a share of what is allowed.
                     let ratio = if holds { excess(x - level.level(), rule.sigma * deviation) } else { 0.0 };
-                    scores[row] = if scores[row] < ratio { ratio } else { scores[row] };
+                    scores[row] = higher(scores[row], ratio);
                     let hit = ratio > 1.0
                         || ratio > self.config.hysteresis && still_alerted(&mut self.alerted, window, key, first + i);
                     if hit {
@@ -158,7 +168,8 @@ impl Threshold {
                 if learns {
                     // What is above the limit teaches no more than the limit: an attack does not become normal in
                     // a few windows, and a level that rose for good is learned in the end.
-                    level.update(if warm { x.min(limit.max(rule.min)) } else { x });
+                    let most = higher(limit, rule.min);
+                    level.update(if warm && x > most { most } else { x });
                 }
             }
         }
@@ -249,15 +260,32 @@ struct Rule<'a> {
     adaptive: bool,
 }
 
-/// Values of the rows from `start`; NaN, which breaks no limit, where there are no more rows.
+/// The rows from `start`; `padding`, which breaks no limit, where there are no more.
 #[inline(always)]
-fn block(values: &[f64], start: usize) -> [f64; BLOCK] {
+fn block<'a>(values: &'a [f64], start: usize, padding: &'a mut [f64; BLOCK]) -> &'a [f64; BLOCK] {
     if let Some(block) = values[start..].first_chunk() {
-        return *block;
+        return block;
     }
-    let mut block = [f64::NAN; BLOCK];
-    block[..values.len() - start].copy_from_slice(&values[start..]);
-    block
+    padding[..values.len() - start].copy_from_slice(&values[start..]);
+    padding
+}
+
+/// Raises scores to `x * inverse` where `holds` (to 0 elsewhere). Whether any of those is above `floor`.
+#[inline(always)]
+fn raise(scores: &mut [f64; BLOCK], x: &[f64; BLOCK], inverse: f64, floor: f64, holds: impl Fn(usize) -> bool) -> bool {
+    let mut hit = false;
+    for j in 0..BLOCK {
+        let ratio = if holds(j) { x[j] * inverse } else { 0.0 };
+        scores[j] = higher(scores[j], ratio);
+        hit |= ratio > floor;
+    }
+    hit
+}
+
+/// As `f64::max` of two numbers. That one minds NaN, which in WebAssembly is a call instead of an instruction.
+#[inline]
+fn higher(a: f64, b: f64) -> f64 {
+    if a < b { b } else { a }
 }
 
 fn new_levels(rules: &[Adaptive]) -> Box<[Ewma]> {
