@@ -11,10 +11,6 @@ use kaminari_plugin_sdk::prelude::*;
 /// A deviation is taken to be at least this share of the level: an entity that was perfectly steady may still move.
 const MIN_RELATIVE_DEVIATION: f64 = 0.05;
 
-/// Rows at a time. The host checks the deadline at the end of every loop: long steps keep that cheap, and steps of a
-/// fixed size become vector code.
-const BLOCK: usize = 64;
-
 /// Score before any rule had an opinion.
 const UNKNOWN: f64 = f64::NEG_INFINITY;
 
@@ -60,8 +56,8 @@ impl Detector for Threshold {
     }
 
     fn detect(&mut self, window: &Window, batch: &Batch) -> Result<Verdict> {
-        // Whole blocks, and `UNKNOWN` instead of NaN while at work: a plain comparison then keeps the higher.
-        let mut scores = vec![UNKNOWN; batch.len().next_multiple_of(BLOCK)];
+        // `UNKNOWN` instead of NaN while at work: a plain comparison then keeps the higher.
+        let mut scores = vec![UNKNOWN; batch.len()];
         let mut hits = Vec::new();
         for rule in 0..self.config.limits.len() {
             self.limit(rule, window, batch, &mut scores, &mut hits)?;
@@ -69,10 +65,7 @@ impl Detector for Threshold {
         if !self.config.adaptive.is_empty() {
             self.adapt(window, batch, &mut scores, &mut hits)?;
         }
-        for block in scores.as_chunks_mut::<BLOCK>().0 {
-            *block = block.map(|s| if s == UNKNOWN { f64::NAN } else { s });
-        }
-        scores.truncate(batch.len());
+        scores.iter_mut().for_each(|s| *s = if *s == UNKNOWN { f64::NAN } else { *s });
         let mut verdict = Verdict::scores(scores);
         if !hits.is_empty() {
             self.alert(window, batch, hits, &mut verdict)?;
@@ -83,6 +76,7 @@ impl Detector for Threshold {
 
 impl Threshold {
     /// One static rule over all rows.
+    #[inline(never)]
     fn limit(
         &mut self,
         rule: usize,
@@ -96,48 +90,34 @@ impl Threshold {
         let conditions = columns(batch, &limit.when)?;
         let inverse = 1.0 / limit.above;
         let floor = if self.alerted.is_empty() { 1.0 } else { self.config.hysteresis };
-        // Every column is as long as the next: what is written over in the last block stays the right padding.
-        let [first, second] = &mut [[f64::NAN; BLOCK]; 2];
-        for (i, scores) in scores.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
-            let start = i * BLOCK;
-            let x = block(&values, start, first);
-            // The usual cases by themselves: no detour over memory.
-            let (hit, holds) = match &conditions[..] {
-                [] => (raise(scores, x, inverse, floor, |_| true), [true; BLOCK]),
-                [(condition, values)] => {
-                    let (above, below) = condition.bounds();
-                    let y = block(values, start, second);
-                    let within = |j: usize| (y[j] > above) & (y[j] < below);
-                    let hit = raise(scores, x, inverse, floor, within);
-                    (hit, if hit { std::array::from_fn(within) } else { [false; BLOCK] })
-                }
-                many => {
-                    let mut holds = [true; BLOCK];
-                    for (condition, values) in many {
-                        let (above, below) = condition.bounds();
-                        let y = block(values, start, second);
-                        (0..BLOCK).for_each(|j| holds[j] &= (y[j] > above) & (y[j] < below));
-                    }
-                    (raise(scores, x, inverse, floor, |j| holds[j]), holds)
-                }
-            };
-            if !hit {
+        let near = match &conditions[..] {
+            [] => raise(scores, &values, inverse, floor),
+            [(condition, y)] => raise_where(scores, &values, y, condition.bounds(), inverse, floor),
+            many => {
+                let mut all_hold = vec![1.0; values.len()];
+                many.iter().for_each(|(condition, y)| clear_unless(&mut all_hold, y, condition.bounds()));
+                raise_where(scores, &values, &all_hold, (0.5, f64::INFINITY), inverse, floor)
+            }
+        };
+        if !near {
+            return Ok(());
+        }
+        for (row, ratio) in values.iter().map(|x| x * inverse).enumerate().filter(|(_, r)| *r > floor) {
+            if !conditions.iter().all(|(condition, y)| condition.holds(y[row])) {
                 continue;
             }
-            for j in (0..BLOCK).filter(|&j| holds[j] && x[j] * inverse > floor) {
-                let (row, ratio) = (start + j, x[j] * inverse);
-                if ratio > 1.0 || still_alerted(&mut self.alerted, window, &batch.keys()?[row], rule) {
-                    let (row, rule, limit) = (row as u32, rule as u32, limit.above);
-                    hits.push(Hit { row, rule, ratio, limit, expected: limit });
-                    // An alert scores at least its threshold, also on the way down.
-                    scores[j] = scores[j].max(1.0);
-                }
+            if ratio > 1.0 || still_alerted(&mut self.alerted, window, &batch.keys()?[row], rule) {
+                let limit = limit.above;
+                hits.push(Hit { row: row as u32, rule: rule as u32, ratio, limit, expected: limit });
+                // An alert scores at least its threshold, also on the way down.
+                scores[row] = higher(scores[row], 1.0);
             }
         }
         Ok(())
     }
 
     /// All adaptive rules, row by row: one look-up of the entity's levels serves them all.
+    #[inline(never)]
     fn adapt(&mut self, window: &Window, batch: &Batch, scores: &mut [f64], hits: &mut Vec<Hit>) -> Result<()> {
         let first = self.config.limits.len();
         let rules = &self.config.adaptive;
@@ -260,26 +240,40 @@ struct Rule<'a> {
     adaptive: bool,
 }
 
-/// The rows from `start`; `padding`, which breaks no limit, where there are no more.
-#[inline(always)]
-fn block<'a>(values: &'a [f64], start: usize, padding: &'a mut [f64; BLOCK]) -> &'a [f64; BLOCK] {
-    if let Some(block) = values[start..].first_chunk() {
-        return block;
+// The loops over whole columns. Functions of their own and never inlined: with few values at hand they become vector
+// code that stays in registers, also in the machine code that the host makes of it.
+
+/// Raises scores to `x * inverse`. Whether any of those is above `floor`.
+#[inline(never)]
+fn raise(scores: &mut [f64], x: &[f64], inverse: f64, floor: f64) -> bool {
+    let mut above_floor = false;
+    for (score, &x) in scores.iter_mut().zip(x) {
+        let ratio = x * inverse;
+        *score = higher(*score, ratio);
+        above_floor |= ratio > floor;
     }
-    padding[..values.len() - start].copy_from_slice(&values[start..]);
-    padding
+    above_floor
 }
 
-/// Raises scores to `x * inverse` where `holds` (to 0 elsewhere). Whether any of those is above `floor`.
-#[inline(always)]
-fn raise(scores: &mut [f64; BLOCK], x: &[f64; BLOCK], inverse: f64, floor: f64, holds: impl Fn(usize) -> bool) -> bool {
-    let mut hit = false;
-    for j in 0..BLOCK {
-        let ratio = if holds(j) { x[j] * inverse } else { 0.0 };
-        scores[j] = higher(scores[j], ratio);
-        hit |= ratio > floor;
+/// As [`raise`] where `y` lies within the bounds; elsewhere the rule says 0.
+#[inline(never)]
+fn raise_where(scores: &mut [f64], x: &[f64], y: &[f64], (above, below): (f64, f64), inverse: f64, floor: f64) -> bool {
+    let mut above_floor = false;
+    for ((score, &x), &y) in scores.iter_mut().zip(x).zip(y) {
+        let ratio = x * inverse;
+        let ratio = if (y > above) & (y < below) { ratio } else { 0.0 };
+        *score = higher(*score, ratio);
+        above_floor |= ratio > floor;
     }
-    hit
+    above_floor
+}
+
+/// 0 where `y` lies outside the bounds.
+#[inline(never)]
+fn clear_unless(mask: &mut [f64], y: &[f64], (above, below): (f64, f64)) {
+    for (mask, &y) in mask.iter_mut().zip(y) {
+        *mask = if (y > above) & (y < below) { *mask } else { 0.0 };
+    }
 }
 
 /// As `f64::max` of two numbers. That one minds NaN, which in WebAssembly is a call instead of an instruction.
