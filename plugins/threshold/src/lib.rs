@@ -6,7 +6,7 @@
 pub mod config;
 
 use config::{Adaptive, Condition, Config};
-use kaminari_plugin_sdk::prelude::*;
+use kaminari_plugin_sdk::{Lanes, prelude::*};
 
 /// A deviation is taken to be at least this share of the level: an entity that was perfectly steady may still move.
 const MIN_RELATIVE_DEVIATION: f64 = 0.05;
@@ -76,7 +76,6 @@ impl Detector for Threshold {
 
 impl Threshold {
     /// One static rule over all rows.
-    #[inline(never)]
     fn limit(
         &mut self,
         rule: usize,
@@ -117,7 +116,6 @@ impl Threshold {
     }
 
     /// All adaptive rules, row by row: one look-up of the entity's levels serves them all.
-    #[inline(never)]
     fn adapt(&mut self, window: &Window, batch: &Batch, scores: &mut [f64], hits: &mut Vec<Hit>) -> Result<()> {
         let first = self.config.limits.len();
         let rules = &self.config.adaptive;
@@ -240,36 +238,42 @@ struct Rule<'a> {
     adaptive: bool,
 }
 
-// The loops over whole columns. Functions of their own and never inlined: with few values at hand they become vector
-// code that stays in registers, also in the machine code that the host makes of it.
-
 /// Raises scores to `x * inverse`. Whether any of those is above `floor`.
-#[inline(never)]
 fn raise(scores: &mut [f64], x: &[f64], inverse: f64, floor: f64) -> bool {
-    let mut above_floor = false;
-    for (score, &x) in scores.iter_mut().zip(x) {
-        let ratio = x * inverse;
-        *score = higher(*score, ratio);
-        above_floor |= ratio > floor;
+    let mut near = false;
+    let ((scores, scores_rest), (x, x_rest)) = (scores.as_chunks_mut(), x.as_chunks());
+    for (score, x) in scores.iter_mut().zip(x) {
+        let ratio = Lanes::load(x) * Lanes::splat(inverse);
+        Lanes::load(score).higher(ratio).store(score);
+        near |= ratio.above(Lanes::splat(floor)).any();
     }
-    above_floor
+    for (score, x) in scores_rest.iter_mut().zip(x_rest) {
+        *score = higher(*score, x * inverse);
+        near |= x * inverse > floor;
+    }
+    near
 }
 
 /// As [`raise`] where `y` lies within the bounds; elsewhere the rule says 0.
-#[inline(never)]
 fn raise_where(scores: &mut [f64], x: &[f64], y: &[f64], (above, below): (f64, f64), inverse: f64, floor: f64) -> bool {
-    let mut above_floor = false;
-    for ((score, &x), &y) in scores.iter_mut().zip(x).zip(y) {
-        let ratio = x * inverse;
-        let ratio = if (y > above) & (y < below) { ratio } else { 0.0 };
-        *score = higher(*score, ratio);
-        above_floor |= ratio > floor;
+    let mut near = false;
+    let ((scores, scores_rest), (x, x_rest), (y, y_rest)) = (scores.as_chunks_mut(), x.as_chunks(), y.as_chunks());
+    for ((score, x), y) in scores.iter_mut().zip(x).zip(y) {
+        let y = Lanes::load(y);
+        let within = y.above(Lanes::splat(above)) & Lanes::splat(below).above(y);
+        let ratio = (Lanes::load(x) * Lanes::splat(inverse)).only(within);
+        Lanes::load(score).higher(ratio).store(score);
+        near |= ratio.above(Lanes::splat(floor)).any();
     }
-    above_floor
+    for ((score, x), y) in scores_rest.iter_mut().zip(x_rest).zip(y_rest) {
+        let ratio = if *y > above && *y < below { x * inverse } else { 0.0 };
+        *score = higher(*score, ratio);
+        near |= ratio > floor;
+    }
+    near
 }
 
 /// 0 where `y` lies outside the bounds.
-#[inline(never)]
 fn clear_unless(mask: &mut [f64], y: &[f64], (above, below): (f64, f64)) {
     for (mask, &y) in mask.iter_mut().zip(y) {
         *mask = if (y > above) & (y < below) { *mask } else { 0.0 };
