@@ -11,9 +11,6 @@ use kaminari_plugin_sdk::{Lanes, prelude::*};
 /// A deviation is taken to be at least this share of the level: an entity that was perfectly steady may still move.
 const MIN_RELATIVE_DEVIATION: f64 = 0.05;
 
-/// Score before any rule had an opinion.
-const UNKNOWN: f64 = f64::NEG_INFINITY;
-
 /// The detector.
 pub struct Threshold {
     config: Config,
@@ -56,8 +53,8 @@ impl Detector for Threshold {
     }
 
     fn detect(&mut self, window: &Window, batch: &Batch) -> Result<Verdict> {
-        // `UNKNOWN` instead of NaN while at work: a plain comparison then keeps the higher.
-        let mut scores = vec![UNKNOWN; batch.len()];
+        // A static limit always has an opinion: a feature without a value does not break it.
+        let mut scores = vec![if self.config.limits.is_empty() { f64::NAN } else { 0.0 }; batch.len()];
         let mut hits = Vec::new();
         for rule in 0..self.config.limits.len() {
             self.limit(rule, window, batch, &mut scores, &mut hits)?;
@@ -65,7 +62,6 @@ impl Detector for Threshold {
         if !self.config.adaptive.is_empty() {
             self.adapt(window, batch, &mut scores, &mut hits)?;
         }
-        scores.iter_mut().for_each(|s| *s = if *s == UNKNOWN { f64::NAN } else { *s });
         let mut verdict = Verdict::scores(scores);
         if !hits.is_empty() {
             self.alert(window, batch, hits, &mut verdict)?;
@@ -134,13 +130,13 @@ impl Threshold {
                     let holds = x > rule.min && conditions[i].iter().all(|(c, column)| c.holds(column[row]));
                     // Deviations above the level, as a share of what is allowed.
                     let ratio = if holds { excess(x - level.level(), rule.sigma * deviation) } else { 0.0 };
-                    scores[row] = higher(scores[row], ratio);
+                    scores[row] = if scores[row].is_nan() { ratio } else { higher(scores[row], ratio) };
                     let hit = ratio > 1.0
                         || ratio > self.config.hysteresis && still_alerted(&mut self.alerted, window, key, first + i);
                     if hit {
                         let (row_, rule_) = (row as u32, (first + i) as u32);
                         hits.push(Hit { row: row_, rule: rule_, ratio, limit, expected: level.level() });
-                        scores[row] = scores[row].max(1.0);
+                        scores[row] = higher(scores[row], 1.0);
                     }
                 }
                 if learns {
