@@ -26,9 +26,20 @@ pub(super) struct Sliding {
 
 impl Slots for Sliding {
     #[inline]
-    fn slot(&mut self, pane: u64, hash: u64, key: EntityKey) -> Option<&mut Aggregate> {
-        let table = if pane >= self.panes.next { self.panes.table(pane) } else { self.late.entry(pane).or_default() };
-        table.get_or_insert(hash, key, self.plan.max_keys)
+    fn table(&mut self, pane: u64) -> &mut Table {
+        if pane >= self.panes.next { self.panes.table(pane) } else { self.late.entry(pane).or_default() }
+    }
+
+    /// The table itself is the note.
+    fn late(&mut self, _: u64, _: &[(u64, EntityKey)]) {}
+
+    #[inline]
+    fn is_late(&self, pane: u64) -> bool {
+        pane < self.panes.next
+    }
+
+    fn max_keys(&self) -> usize {
+        self.plan.max_keys
     }
 }
 

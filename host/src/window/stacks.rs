@@ -30,6 +30,10 @@ impl Stacks {
             }
             (None, None) => {}
         }
+        // Most entities have traffic in one pane: no room for panes that will not come.
+        if self.back.len() == self.back.capacity() {
+            self.back.reserve_exact(self.back.len().clamp(1, 8));
+        }
         self.back.push((pane, aggregate));
     }
 
