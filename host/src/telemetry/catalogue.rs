@@ -56,8 +56,6 @@ catalogue! {
     DECODE_MISSING_TEMPLATE = "kaminari_decode_missing_template_total", Counter, ["component_id"];
     /// Data sets that came before their template, by outcome: buffered, replayed, expired.
     DECODE_PENDING_SETS = "kaminari_decode_pending_sets_total", Counter, ["component_id", "outcome"];
-    /// Data sets in which the parser library lost records, decoded by the engine's own row walk.
-    DECODE_REWALKED_SETS = "kaminari_decode_rewalked_sets_total", Counter, ["component_id"];
     /// Exporters known.
     DECODE_EXPORTERS = "kaminari_decode_exporters", Gauge, ["component_id"];
     /// Templates known.
