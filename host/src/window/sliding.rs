@@ -39,14 +39,15 @@ impl Sliding {
         self.kept.entry(pane).or_default().get_or_insert(hash, key, self.plan.max_keys)
     }
 
-    fn window(&self, last_pane: u64, revision: u32, watermark_ns: u64) -> WindowInfo {
+    /// The window that ends with `last_pane`, fired when the panes before `closed` had closed.
+    fn window(&self, last_pane: u64, revision: u32, closed: u64, watermark_ns: u64) -> WindowInfo {
         let end_ns = (last_pane + 1) * self.plan.pane_ns;
         WindowInfo {
             start_ns: end_ns.saturating_sub(self.plan.size_ns),
             end_ns,
             revision,
-            watermark_ns,
-            partial: end_ns > watermark_ns.saturating_add(self.plan.out_of_order_ns),
+            watermark_ns: watermark_ns.min(closed * self.plan.pane_ns),
+            partial: end_ns > watermark_ns,
         }
     }
 
@@ -81,7 +82,7 @@ impl Sliding {
     ) -> u64 {
         self.fire_again(order, kind, sink, fired);
         for pane in order.first..order.end {
-            let window = self.window(pane, 0, order.watermark_ns);
+            let window = self.window(pane, 0, pane + 1, order.watermark_ns);
             fired(window);
             let Some(table) = self.panes.close(pane) else {
                 self.drop_old(pane + 1);
@@ -122,7 +123,7 @@ impl Sliding {
         for (last_pane, keys) in by_window {
             let revision = self.revisions.entry(last_pane).or_default();
             *revision += 1;
-            let window = self.window(last_pane, self.revisions[&last_pane], order.watermark_ns);
+            let window = self.window(last_pane, self.revisions[&last_pane], order.first, order.watermark_ns);
             fired(window);
             sink.begin(&window, kind, keys.len());
             for (hash, key) in &keys {
