@@ -2,6 +2,7 @@
 
 mod cli;
 mod config_errors;
+mod corpus;
 mod plugin_faults;
 mod plugin_files;
 mod plugin_pipeline;

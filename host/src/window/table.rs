@@ -67,6 +67,10 @@ impl Table {
         &self.entries
     }
 
+    pub(super) fn into_entries(self) -> Vec<Entry> {
+        self.entries
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -6,7 +6,7 @@
 pub mod config;
 
 use config::{Adaptive, Condition, Config};
-use kaminari_plugin_sdk::prelude::*;
+use kaminari_plugin_sdk::{Lanes, prelude::*};
 
 /// A deviation is taken to be at least this share of the level: an entity that was perfectly steady may still move.
 const MIN_RELATIVE_DEVIATION: f64 = 0.05;
@@ -18,8 +18,6 @@ pub struct Threshold {
     levels: KeyMap<Box<[Ewma]>>,
     /// Entities alerted of late: hysteresis.
     alerted: KeyMap<Alerted>,
-    /// Ratio of observed to limit of the rule at hand, by row.
-    ratios: Vec<f64>,
 }
 
 /// When and by which rules an entity was last alerted.
@@ -47,7 +45,7 @@ impl Detector for Threshold {
     fn new(config: Config) -> Result<Self> {
         config.check()?;
         let max = config.max_entities;
-        Ok(Self { config, levels: KeyMap::new(max), alerted: KeyMap::new(max), ratios: Vec::new() })
+        Ok(Self { config, levels: KeyMap::new(max), alerted: KeyMap::new(max) })
     }
 
     fn requires(&self, schema: &Schema) -> Result<()> {
@@ -55,7 +53,8 @@ impl Detector for Threshold {
     }
 
     fn detect(&mut self, window: &Window, batch: &Batch) -> Result<Verdict> {
-        let mut scores = vec![f64::NAN; batch.len()];
+        // A static limit always has an opinion: a feature without a value does not break it.
+        let mut scores = vec![if self.config.limits.is_empty() { f64::NAN } else { 0.0 }; batch.len()];
         let mut hits = Vec::new();
         for rule in 0..self.config.limits.len() {
             self.limit(rule, window, batch, &mut scores, &mut hits)?;
@@ -83,34 +82,30 @@ impl Threshold {
     ) -> Result<()> {
         let limit = &self.config.limits[rule];
         let values = batch.f64s(&limit.feature)?;
-        // Plain loops over columns: they become vector code.
+        let conditions = columns(batch, &limit.when)?;
         let inverse = 1.0 / limit.above;
-        self.ratios.clear();
-        self.ratios.extend(values.iter().map(|x| x * inverse));
-        for condition in &limit.when {
-            let values = batch.f64s(&condition.feature)?;
-            let (above, below) =
-                (condition.above.unwrap_or(f64::NEG_INFINITY), condition.below.unwrap_or(f64::INFINITY));
-            for (ratio, &x) in self.ratios.iter_mut().zip(values.iter()) {
-                *ratio = if (x > above) & (x < below) { *ratio } else { 0.0 };
-            }
-        }
-        // A rule whose conditions do not hold says 0.
-        let mut highest = 0.0;
-        for (score, &ratio) in scores.iter_mut().zip(&self.ratios) {
-            *score = higher(*score, ratio);
-            highest = if ratio > highest { ratio } else { highest };
-        }
         let floor = if self.alerted.is_empty() { 1.0 } else { self.config.hysteresis };
-        if highest <= floor {
+        let near = match &conditions[..] {
+            [] => raise(scores, &values, inverse, floor),
+            [(condition, y)] => raise_where(scores, &values, y, condition.bounds(), inverse, floor),
+            many => {
+                let mut all_hold = vec![1.0; values.len()];
+                many.iter().for_each(|(condition, y)| clear_unless(&mut all_hold, y, condition.bounds()));
+                raise_where(scores, &values, &all_hold, (0.5, f64::INFINITY), inverse, floor)
+            }
+        };
+        if !near {
             return Ok(());
         }
-        for (row, &ratio) in self.ratios.iter().enumerate().filter(|(_, r)| **r > floor) {
+        for (row, ratio) in values.iter().map(|x| x * inverse).enumerate().filter(|(_, r)| *r > floor) {
+            if !conditions.iter().all(|(condition, y)| condition.holds(y[row])) {
+                continue;
+            }
             if ratio > 1.0 || still_alerted(&mut self.alerted, window, &batch.keys()?[row], rule) {
-                let (rule, limit) = (rule as u32, limit.above);
-                hits.push(Hit { row: row as u32, rule, ratio, limit, expected: limit });
+                let limit = limit.above;
+                hits.push(Hit { row: row as u32, rule: rule as u32, ratio, limit, expected: limit });
                 // An alert scores at least its threshold, also on the way down.
-                scores[row] = scores[row].max(1.0);
+                scores[row] = higher(scores[row], 1.0);
             }
         }
         Ok(())
@@ -129,25 +124,26 @@ impl Threshold {
             for (i, rule) in rules.iter().enumerate() {
                 let (x, level) = (values[i][row], &mut levels[i]);
                 let warm = level.count() >= rule.warm_up_windows;
-                let deviation = level.deviation().max(level.level().abs() * MIN_RELATIVE_DEVIATION);
+                let deviation = higher(level.deviation(), level.level().abs() * MIN_RELATIVE_DEVIATION);
                 let limit = level.level() + rule.sigma * deviation;
                 if warm {
                     let holds = x > rule.min && conditions[i].iter().all(|(c, column)| c.holds(column[row]));
                     // Deviations above the level, as a share of what is allowed.
                     let ratio = if holds { excess(x - level.level(), rule.sigma * deviation) } else { 0.0 };
-                    scores[row] = higher(scores[row], ratio);
+                    scores[row] = if scores[row].is_nan() { ratio } else { higher(scores[row], ratio) };
                     let hit = ratio > 1.0
                         || ratio > self.config.hysteresis && still_alerted(&mut self.alerted, window, key, first + i);
                     if hit {
                         let (row_, rule_) = (row as u32, (first + i) as u32);
                         hits.push(Hit { row: row_, rule: rule_, ratio, limit, expected: level.level() });
-                        scores[row] = scores[row].max(1.0);
+                        scores[row] = higher(scores[row], 1.0);
                     }
                 }
                 if learns {
                     // What is above the limit teaches no more than the limit: an attack does not become normal in
                     // a few windows, and a level that rose for good is learned in the end.
-                    level.update(if warm { x.min(limit.max(rule.min)) } else { x });
+                    let most = higher(limit, rule.min);
+                    level.update(if warm && x > most { most } else { x });
                 }
             }
         }
@@ -238,11 +234,52 @@ struct Rule<'a> {
     adaptive: bool,
 }
 
-/// The larger number; an opinion before none (NaN).
+/// Raises scores to `x * inverse`. Whether any of those is above `floor`.
+fn raise(scores: &mut [f64], x: &[f64], inverse: f64, floor: f64) -> bool {
+    let mut near = false;
+    let ((scores, scores_rest), (x, x_rest)) = (scores.as_chunks_mut(), x.as_chunks());
+    for (score, x) in scores.iter_mut().zip(x) {
+        let ratio = Lanes::load(x) * Lanes::splat(inverse);
+        Lanes::load(score).higher(ratio).store(score);
+        near |= ratio.above(Lanes::splat(floor)).any();
+    }
+    for (score, x) in scores_rest.iter_mut().zip(x_rest) {
+        *score = higher(*score, x * inverse);
+        near |= x * inverse > floor;
+    }
+    near
+}
+
+/// As [`raise`] where `y` lies within the bounds; elsewhere the rule says 0.
+fn raise_where(scores: &mut [f64], x: &[f64], y: &[f64], (above, below): (f64, f64), inverse: f64, floor: f64) -> bool {
+    let mut near = false;
+    let ((scores, scores_rest), (x, x_rest), (y, y_rest)) = (scores.as_chunks_mut(), x.as_chunks(), y.as_chunks());
+    for ((score, x), y) in scores.iter_mut().zip(x).zip(y) {
+        let y = Lanes::load(y);
+        let within = y.above(Lanes::splat(above)) & Lanes::splat(below).above(y);
+        let ratio = (Lanes::load(x) * Lanes::splat(inverse)).only(within);
+        Lanes::load(score).higher(ratio).store(score);
+        near |= ratio.above(Lanes::splat(floor)).any();
+    }
+    for ((score, x), y) in scores_rest.iter_mut().zip(x_rest).zip(y_rest) {
+        let ratio = if *y > above && *y < below { x * inverse } else { 0.0 };
+        *score = higher(*score, ratio);
+        near |= ratio > floor;
+    }
+    near
+}
+
+/// 0 where `y` lies outside the bounds.
+fn clear_unless(mask: &mut [f64], y: &[f64], (above, below): (f64, f64)) {
+    for (mask, &y) in mask.iter_mut().zip(y) {
+        *mask = if (y > above) & (y < below) { *mask } else { 0.0 };
+    }
+}
+
+/// As `f64::max` of two numbers. That one minds NaN, which in WebAssembly is a call instead of an instruction.
 #[inline]
 fn higher(a: f64, b: f64) -> f64 {
-    // Not `f64::max`: without branches it becomes vector code.
-    if (b > a) | a.is_nan() { b } else { a }
+    if a < b { b } else { a }
 }
 
 fn new_levels(rules: &[Adaptive]) -> Box<[Ewma]> {
