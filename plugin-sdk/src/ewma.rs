@@ -41,7 +41,9 @@ impl Ewma {
             return;
         }
         self.count = self.count.saturating_add(1);
-        let alpha = f64::from(self.alpha).max(1.0 / f64::from(self.count));
+        let (alpha, plain) = (f64::from(self.alpha), 1.0 / f64::from(self.count));
+        // Not `f64::max`: in WebAssembly that is a call.
+        let alpha = if alpha < plain { plain } else { alpha };
         let delta = x - self.mean;
         self.mean += alpha * delta;
         self.variance = (1.0 - alpha) * (self.variance + alpha * delta * delta);

@@ -1,6 +1,6 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// One entity as the column `key` tells it: kind (1 byte), address (16), prefix length or interface (4).
 pub type Key = [u8; 21];
@@ -55,7 +55,7 @@ impl<T> KeyMap<T> {
     /// The entity's state, if there is one.
     #[inline]
     pub fn get_mut(&mut self, key: &Key) -> Option<&mut T> {
-        let hash = self.hasher.hash_one(key);
+        let hash = hash(&self.hasher, key);
         let slots = &mut self.slots;
         let &i = self.index.find(hash, |&i| slots[i as usize].key == *key)?;
         let slot = &mut slots[i as usize];
@@ -66,7 +66,7 @@ impl<T> KeyMap<T> {
     /// The entity's state; `make` makes it the first time.
     #[inline]
     pub fn get_or_insert_with(&mut self, key: &Key, make: impl FnOnce() -> T) -> &mut T {
-        let hash = self.hasher.hash_one(key);
+        let hash = hash(&self.hasher, key);
         let slots = &self.slots;
         if let Some(&i) = self.index.find(hash, |&i| slots[i as usize].key == *key) {
             let slot = &mut self.slots[i as usize];
@@ -88,7 +88,7 @@ impl<T> KeyMap<T> {
             at
         };
         let (slots, hasher) = (&self.slots, &self.hasher);
-        self.index.insert_unique(hash, at as u32, |&i| hasher.hash_one(&slots[i as usize].key));
+        self.index.insert_unique(hash, at as u32, |&i| self::hash(hasher, &slots[i as usize].key));
         &mut self.slots[at].value
     }
 
@@ -100,7 +100,7 @@ impl<T> KeyMap<T> {
             if std::mem::take(&mut slot.used) {
                 continue;
             }
-            let hash = self.hasher.hash_one(&slot.key);
+            let hash = hash(&self.hasher, &slot.key);
             if let Ok(entry) = self.index.find_entry(hash, |&i| i as usize == at) {
                 entry.remove();
             }
@@ -108,6 +108,17 @@ impl<T> KeyMap<T> {
             return at;
         }
     }
+}
+
+/// As three words: half the work of hashing 21 bytes one by one.
+#[inline]
+fn hash(hasher: &FixedState, key: &Key) -> u64 {
+    let word = |at: usize| u64::from_le_bytes(*key[at..].first_chunk().expect("21 bytes hold a word at 13"));
+    let mut hasher = hasher.build_hasher();
+    hasher.write_u64(word(0));
+    hasher.write_u64(word(8));
+    hasher.write_u64(word(13));
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -103,3 +103,31 @@ impl<W: Write> FlowSink for Printer<W> {
         self.failed = self.out.write_all(&self.line).err();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Gone;
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_limit_and_a_gone_reader_stop_the_printing() {
+        let mut printer = Printer { out: Vec::new(), line: Vec::new(), left: 2, failed: None };
+        for _ in 0..5 {
+            printer.push(&FlowRecord::default());
+        }
+        assert_eq!(printer.out.iter().filter(|b| **b == b'\n').count(), 2);
+        let mut printer = Printer { out: Gone, line: Vec::new(), left: 9, failed: None };
+        printer.push(&FlowRecord::default());
+        printer.push(&FlowRecord::default());
+        assert_eq!((printer.left, printer.failed.map(|e| e.kind())), (8, Some(io::ErrorKind::BrokenPipe)));
+    }
+}

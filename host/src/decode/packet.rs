@@ -61,8 +61,11 @@ impl Packet {
     // The readers return None where the frame is cut: what was read before stays.
 
     fn read_ethernet(&mut self, mut b: &[u8], depth: usize) -> Option<()> {
-        self.dst_mac = take(&mut b)?;
-        self.src_mac = take(&mut b)?;
+        let (dst_mac, src_mac) = (take(&mut b)?, take(&mut b)?);
+        if depth == 0 {
+            // The frame's own addresses, not those of a frame that it carries.
+            (self.dst_mac, self.src_mac) = (dst_mac, src_mac);
+        }
         let mut etype = u16::from_be_bytes(take(&mut b)?);
         for _ in 0..MAX_STEPS {
             // 802.1Q, 802.1ad and the older QinQ types.

@@ -70,12 +70,12 @@ impl Sampling {
         if own > 0 {
             return (own, RateOrigin::Record);
         }
-        self.from_options(domain, sampler)
+        self.by_options(domain, sampler)
             .or(self.default.map(|rate| (rate, RateOrigin::Config)))
             .unwrap_or((0, RateOrigin::Unknown))
     }
 
-    fn from_options(&self, domain: u32, sampler: Option<u64>) -> Option<(u64, RateOrigin)> {
+    fn by_options(&self, domain: u32, sampler: Option<u64>) -> Option<(u64, RateOrigin)> {
         if let Some(id) = sampler {
             let here = self.by_sampler.get(&(domain, id)).copied();
             let rate = here.or_else(|| agreed(self.by_sampler.iter().filter(|((_, i), _)| *i == id)));

@@ -55,6 +55,8 @@ reasons! {
         BadLine = "bad_line",
         /// Text line with a field that cannot be read.
         BadField = "bad_field",
+        /// Text line without addresses.
+        NoAddress = "no_address",
         /// csv line with another number of fields than the header.
         FieldCount = "field_count",
     }

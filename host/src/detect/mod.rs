@@ -2,15 +2,13 @@
 //! detections. A detector that breaks is restarted, and in the end left out: the rows it did not judge are counted in
 //! `kaminari_plugin_dead_lettered_rows_total`. Remembers nothing across windows; plugins do.
 
-use crate::config::DetectorPlan;
 use crate::model::{Detection, FeatureFrame, KeyKind};
-use crate::plugin::PluginError;
 use std::sync::Arc;
 
 mod plugin;
 mod supervisor;
 
-pub use plugin::PluginDetector;
+pub use plugin::{DetectError, PluginDetector};
 
 /// What a detector says about one frame.
 #[derive(Debug, Default)]
@@ -31,20 +29,4 @@ pub trait Detector: Send {
 
     /// Judges one frame. Never fails: what cannot be judged is counted and logged.
     fn detect(&mut self, frame: &FeatureFrame) -> Judgement;
-}
-
-/// A detector could not be built.
-#[derive(Debug, thiserror::Error)]
-#[error("detector `{detector}`: {source}")]
-pub struct DetectError {
-    /// Id in the config.
-    pub detector: Arc<str>,
-    /// Cause.
-    pub source: PluginError,
-}
-
-impl DetectError {
-    fn new(plan: &DetectorPlan, source: impl Into<PluginError>) -> Self {
-        Self { detector: plan.id.clone(), source: source.into() }
-    }
 }

@@ -1,10 +1,10 @@
 //! A plugin as a detector, kept alive. A trap, a missed deadline or running out of memory ends the instance, not the
 //! engine: the batch is tried once more on a fresh one (without the state of the old), then dead-lettered. While the
 //! plugin waits or is quarantined its rows are counted as not judged. Moves `kaminari_plugin_restarts_total`,
-//! `_quarantined`, `_dead_lettered_rows_total` and `kaminari_detections_total`.
+//! `_quarantined` and `_dead_lettered_rows_total`.
 
 use super::supervisor::{Permit, Supervisor};
-use super::{DetectError, Detector, Judgement};
+use super::{Detector, Judgement};
 use crate::config::DetectorPlan;
 use crate::model::{Alert, Detection, FeatureFrame, KeyKind, Verdict, time};
 use crate::plugin::{CallErrorKind, LoadedPlugin, PluginError, PluginInstance, PluginReply};
@@ -18,6 +18,22 @@ use std::time::Instant;
 
 /// Rows of one call: 16 features of them are 1 MiB, so a column fits a core's cache and a call its deadline.
 const CHUNK: usize = 8192;
+
+/// A detector could not be built.
+#[derive(Debug, thiserror::Error)]
+#[error("detector `{detector}`: {source}")]
+pub struct DetectError {
+    /// Id in the config.
+    pub detector: Arc<str>,
+    /// Cause.
+    pub source: PluginError,
+}
+
+impl DetectError {
+    fn new(plan: &DetectorPlan, source: impl Into<PluginError>) -> Self {
+        Self { detector: plan.id.clone(), source: source.into() }
+    }
+}
 
 /// A plugin with its configuration, for one pipeline and one thread.
 pub struct PluginDetector {
@@ -188,13 +204,6 @@ impl Detector for PluginDetector {
 
 impl PluginDetector {
     fn detection(&self, frame: &FeatureFrame, alert: Alert, features: &Features<'_>) -> Detection {
-        metrics::counter!(
-            telemetry::DETECTIONS,
-            "pipeline" => self.pipeline.to_string(),
-            "detector" => self.id.to_string(),
-            "severity" => alert.severity.name(),
-        )
-        .increment(1);
         let row = alert.row as usize;
         Detection {
             detector: self.id.clone(),

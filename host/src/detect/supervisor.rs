@@ -101,7 +101,7 @@ mod tests {
         assert!(!s.fault(at(601 + 1)), "the first two are too long ago");
         assert_eq!(s.permit(at(602)), Permit::Run);
         assert!(!s.fault(at(602)));
-        assert!(s.fault(at(603)), "the fifth within ten minutes");
+        assert!(s.fault(at(602)), "the fifth within ten minutes");
         s.success();
         assert_eq!(s.permit(at(100_000)), Permit::Quarantine);
     }

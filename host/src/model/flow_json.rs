@@ -38,7 +38,7 @@ const PROTOCOLS: &[(u8, &str)] = &[
 pub fn proto_number(name: &str) -> Option<u8> {
     let found = PROTOCOLS.iter().find(|(_, n)| n.eq_ignore_ascii_case(name)).map(|(n, _)| *n);
     // pmacct's and /etc/protocols' other spellings.
-    found.or_else(|| match name {
+    found.or(match name {
         "icmp6" | "ICMPv6" | "icmpv6" => Some(58),
         "ospf" | "OSPF" => Some(89),
         "ip" => Some(0),

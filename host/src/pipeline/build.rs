@@ -50,7 +50,7 @@ pub enum BuildError {
     Source(#[from] SourceError),
     /// A file cannot be read.
     #[error(transparent)]
-    File(#[from] file::SourceError),
+    File(#[from] file::FileError),
     /// A component's own settings, or the input of a replay.
     #[error("{0}")]
     Input(String),

@@ -42,7 +42,7 @@ pub struct FileConfig {
 
 /// What can go wrong with a source.
 #[derive(Debug, thiserror::Error)]
-pub enum SourceError {
+pub enum FileError {
     /// The file cannot be opened or read.
     #[error("{path}: {cause}")]
     Io {
@@ -109,9 +109,9 @@ pub struct FileReader {
 
 impl FileReader {
     /// Opens a file; looks at its first bytes for gzip and for the kind of capture.
-    pub fn open(path: &Path, options: &DecodeOptions) -> Result<FileReader, SourceError> {
-        let io = |cause| SourceError::Io { path: path.to_owned(), cause };
-        let format = format_of(path, options).ok_or_else(|| SourceError::UnknownFormat(path.to_owned()))?;
+    pub fn open(path: &Path, options: &DecodeOptions) -> Result<FileReader, FileError> {
+        let io = |cause| FileError::Io { path: path.to_owned(), cause };
+        let format = format_of(path, options).ok_or_else(|| FileError::UnknownFormat(path.to_owned()))?;
         let file = File::open(path).map_err(io)?;
         let total = file.metadata().map_err(io)?.len();
         let read = Arc::new(AtomicU64::new(0));
@@ -120,7 +120,7 @@ impl FileReader {
         let bytes: Box<dyn Read + Send> = if gzip { Box::new(MultiGzDecoder::new(raw)) } else { Box::new(raw) };
         let kind = match format {
             DecodeFormat::Netflow => {
-                let capture = Capture::open(bytes).map_err(|cause| SourceError::Capture {
+                let capture = Capture::open(bytes).map_err(|cause| FileError::Capture {
                     path: path.to_owned(),
                     number: 1,
                     before: 0,
@@ -137,12 +137,12 @@ impl FileReader {
 
     /// Adds up to `max_frames` frames to `batch`. False: the file is at its end. After an error the frames that came
     /// before it are in the batch, and the file is at its end.
-    pub fn read(&mut self, batch: &mut FrameBatch, max_frames: usize) -> Result<bool, SourceError> {
+    pub fn read(&mut self, batch: &mut FrameBatch, max_frames: usize) -> Result<bool, FileError> {
         let until = batch.frames.len() + max_frames;
         while batch.frames.len() < until {
             let before = batch.frames.len();
             let more = match &mut self.kind {
-                Kind::Capture(capture) => capture.next(batch).map_err(|cause| SourceError::Capture {
+                Kind::Capture(capture) => capture.next(batch).map_err(|cause| FileError::Capture {
                     path: self.path.clone(),
                     number: capture.packets() + 1,
                     before: capture.packets(),
@@ -151,10 +151,10 @@ impl FileReader {
                 Kind::Lines { reader, line, number } => {
                     line.clear();
                     *number += 1;
-                    let io = |cause| SourceError::Io { path: self.path.clone(), cause };
+                    let io = |cause| FileError::Io { path: self.path.clone(), cause };
                     let n = (&mut *reader).take(MAX_LINE).read_until(b'\n', line).map_err(io)?;
                     if n as u64 == MAX_LINE && line.last() != Some(&b'\n') {
-                        return Err(SourceError::LineTooLong { path: self.path.clone(), number: *number });
+                        return Err(FileError::LineTooLong { path: self.path.clone(), number: *number });
                     }
                     if n > 0 {
                         batch.push(line, NO_PEER, 0);

@@ -25,9 +25,17 @@ enum Windows {
     Sliding(Sliding),
 }
 
-/// What the two kinds share: tables of open panes, and where records of closed ones go.
+/// Where the records of one level go: implemented by each kind of window.
+pub(super) trait Slots {
+    /// The aggregate of an entity in a pane; `None` when the pane's table is full.
+    fn slot(&mut self, pane: u64, hash: u64, key: EntityKey) -> Option<&mut Aggregate>;
+}
+
+/// What the two kinds share: tables of open panes.
 pub(super) struct Panes {
-    pub(super) open: BTreeMap<u64, Table>,
+    open: BTreeMap<u64, Table>,
+    /// The pane that the last record went to, out of the map: nearly every record goes where the one before it went.
+    hot: Option<(u64, Table)>,
     /// First pane that is not closed.
     pub(super) next: u64,
     last_len: usize,
@@ -35,19 +43,39 @@ pub(super) struct Panes {
 
 impl Panes {
     pub(super) fn new() -> Self {
-        Self { open: BTreeMap::new(), next: 0, last_len: 0 }
+        Self { open: BTreeMap::new(), hot: None, next: 0, last_len: 0 }
+    }
+
+    /// Tables of all open panes.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Table> {
+        self.open.values().chain(self.hot.as_ref().map(|(_, table)| table))
     }
 
     /// The table of an open pane.
+    #[inline]
     pub(super) fn table(&mut self, pane: u64) -> &mut Table {
+        if !self.hot.as_ref().is_some_and(|(hot, _)| *hot == pane) {
+            self.warm(pane);
+        }
+        &mut self.hot.get_or_insert_with(|| (pane, Table::default())).1
+    }
+
+    #[cold]
+    fn warm(&mut self, pane: u64) {
         let capacity = self.last_len;
-        self.open.entry(pane).or_insert_with(|| Table::with_capacity(capacity))
+        let table = self.open.remove(&pane).unwrap_or_else(|| Table::with_capacity(capacity));
+        if let Some((before, table)) = self.hot.replace((pane, table)) {
+            self.open.insert(before, table);
+        }
     }
 
     /// Closes a pane and takes its table.
     pub(super) fn close(&mut self, pane: u64) -> Option<Table> {
         self.next = pane + 1;
-        let table = self.open.remove(&pane)?;
+        let table = match self.hot.take_if(|(hot, _)| *hot == pane) {
+            Some((_, table)) => table,
+            None => self.open.remove(&pane)?,
+        };
         self.last_len = table.len();
         Some(table)
     }
@@ -71,7 +99,7 @@ impl Shard {
         }
     }
 
-    /// Records refused so far because a table was full (once per level).
+    /// Records (and shares of spread records) refused so far because a table was full, once per level.
     pub fn refused(&self) -> u64 {
         self.refused
     }
@@ -94,50 +122,12 @@ impl Shard {
             Some((bytes, packets)) => (bytes.as_slice(), packets.as_slice()),
             None => (columns.bytes_scaled, columns.packets_scaled),
         };
+        let share = Share { hasher: &self.hasher, number: self.number, of: self.of, needs: self.needs };
         for (level, windows) in &mut self.levels {
-            let mut add = |row: usize, pane: u64, apply: &mut dyn FnMut(&mut Aggregate)| {
-                let (addr, extra) = key_parts(*level, &columns, row);
-                let hash = self.hasher.hash(&addr.0, extra);
-                if self.of > 1 && (hash >> 48) % self.of != self.number {
-                    return true;
-                }
-                let key = EntityKey { kind: level.kind, addr, extra };
-                let slot = match windows {
-                    Windows::Tumbling(t) => t.slot(pane, hash, key),
-                    Windows::Sliding(s) => s.slot(pane, hash, key),
-                };
-                slot.map(apply).is_some()
+            self.refused += match windows {
+                Windows::Tumbling(t) => share.add(*level, &columns, input, bytes, packets, t),
+                Windows::Sliding(s) => share.add(*level, &columns, input, bytes, packets, s),
             };
-            for (row, &pane) in input.pane.iter().enumerate() {
-                if pane == DROPPED {
-                    continue;
-                }
-                let placed = add(row, pane, &mut |a| {
-                    a.flows += 1;
-                    a.bytes = a.bytes.saturating_add(bytes[row]);
-                    a.packets = a.packets.saturating_add(packets[row]);
-                    a.classify(input.class[row]);
-                    if self.needs.src {
-                        a.src.add(input.src[row], 1);
-                    }
-                    if self.needs.dst {
-                        a.dst.add(input.dst[row], 1);
-                    }
-                    if self.needs.src_port {
-                        a.src_port.add(input.src_port[row], 1);
-                    }
-                    if self.needs.dst_port {
-                        a.dst_port.add(input.dst_port[row], 1);
-                    }
-                });
-                self.refused += u64::from(!placed);
-            }
-            for part in &input.parts {
-                add(part.row as usize, part.pane, &mut |a| {
-                    a.bytes = a.bytes.saturating_add(part.bytes);
-                    a.packets = a.packets.saturating_add(part.packets);
-                });
-            }
         }
     }
 
@@ -156,6 +146,74 @@ impl Shard {
         }
         debug_assert!(self.plan.panes() > 0);
         fired.into_values().collect()
+    }
+}
+
+/// Which entities are this shard's, and what is kept of them.
+struct Share<'a> {
+    hasher: &'a KeyHasher,
+    number: u64,
+    of: u64,
+    needs: Needs,
+}
+
+impl Share<'_> {
+    /// Adds a batch to one level; returns how many records found no room.
+    fn add(
+        &self,
+        level: KeyLevel,
+        columns: &FlowColumns<'_>,
+        input: &Prepared,
+        bytes: &[u64],
+        packets: &[u64],
+        slots: &mut impl Slots,
+    ) -> u64 {
+        let mut refused = 0;
+        for (row, &pane) in input.pane.iter().enumerate() {
+            if pane == DROPPED {
+                continue;
+            }
+            let Some((hash, key)) = self.mine(level, columns, row) else { continue };
+            let Some(a) = slots.slot(pane, hash, key) else {
+                refused += 1;
+                continue;
+            };
+            a.flows += 1;
+            a.bytes = a.bytes.saturating_add(bytes[row]);
+            a.packets = a.packets.saturating_add(packets[row]);
+            a.classify(input.class[row]);
+            if self.needs.src {
+                a.src.add(input.src[row], 1);
+            }
+            if self.needs.dst {
+                a.dst.add(input.dst[row], 1);
+            }
+            if self.needs.src_port {
+                a.src_port.add(input.src_port[row], 1);
+            }
+            if self.needs.dst_port {
+                a.dst_port.add(input.dst_port[row], 1);
+            }
+        }
+        for part in &input.parts {
+            let Some((hash, key)) = self.mine(level, columns, part.row as usize) else { continue };
+            let Some(a) = slots.slot(part.pane, hash, key) else {
+                refused += 1;
+                continue;
+            };
+            a.bytes = a.bytes.saturating_add(part.bytes);
+            a.packets = a.packets.saturating_add(part.packets);
+        }
+        refused
+    }
+
+    /// The entity of a row at a level, if it is this shard's.
+    #[inline]
+    fn mine(&self, level: KeyLevel, columns: &FlowColumns<'_>, row: usize) -> Option<(u64, EntityKey)> {
+        let (addr, extra) = key_parts(level, columns, row);
+        let hash = self.hasher.hash(&addr.0, extra);
+        (self.of == 1 || (hash >> 48) % self.of == self.number)
+            .then_some((hash, EntityKey { kind: level.kind, addr, extra }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sliding windows: one fires for every pane that closes, over that pane and the ones before it.
 
 use super::ingest::Close;
-use super::shard::Panes;
+use super::shard::{Panes, Slots};
 use super::table::{Entry, Table};
 use crate::config::WindowPlan;
 use crate::model::{Aggregate, EntityKey, KeyKind, WindowInfo, WindowSink};
@@ -19,17 +19,9 @@ pub(super) struct Sliding {
     revisions: BTreeMap<u64, u32>,
 }
 
-impl Sliding {
-    pub(super) fn new(plan: WindowPlan) -> Self {
-        Self { plan, panes: Panes::new(), kept: BTreeMap::new(), late: BTreeMap::new(), revisions: BTreeMap::new() }
-    }
-
-    pub(super) fn entities(&self) -> usize {
-        self.panes.open.values().chain(self.kept.values()).map(Table::len).sum()
-    }
-
+impl Slots for Sliding {
     #[inline]
-    pub(super) fn slot(&mut self, pane: u64, hash: u64, key: EntityKey) -> Option<&mut Aggregate> {
+    fn slot(&mut self, pane: u64, hash: u64, key: EntityKey) -> Option<&mut Aggregate> {
         if pane >= self.panes.next {
             return self.panes.table(pane).get_or_insert(hash, key, self.plan.max_keys);
         }
@@ -37,6 +29,16 @@ impl Sliding {
             self.late.entry(pane).or_default().insert((hash, key));
         }
         self.kept.entry(pane).or_default().get_or_insert(hash, key, self.plan.max_keys)
+    }
+}
+
+impl Sliding {
+    pub(super) fn new(plan: WindowPlan) -> Self {
+        Self { plan, panes: Panes::new(), kept: BTreeMap::new(), late: BTreeMap::new(), revisions: BTreeMap::new() }
+    }
+
+    pub(super) fn entities(&self) -> usize {
+        self.panes.open().chain(self.kept.values()).map(Table::len).sum()
     }
 
     fn window(&self, last_pane: u64, revision: u32, watermark_ns: u64) -> WindowInfo {

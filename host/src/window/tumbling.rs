@@ -1,7 +1,7 @@
 //! Tumbling windows: one fires when its last pane closes; with early firing also for every pane before that.
 
 use super::ingest::Close;
-use super::shard::Panes;
+use super::shard::{Panes, Slots};
 use super::table::{Entry, Table};
 use crate::config::WindowPlan;
 use crate::model::{Aggregate, EntityKey, KeyKind, WindowInfo, WindowSink};
@@ -22,22 +22,9 @@ struct Window {
     revision: u32,
 }
 
-impl Tumbling {
-    pub(super) fn new(plan: WindowPlan) -> Self {
-        Self { plan, panes: Panes::new(), windows: BTreeMap::new() }
-    }
-
-    pub(super) fn entities(&self) -> usize {
-        self.panes.open.values().chain(self.windows.values().map(|w| &w.sum)).map(Table::len).sum()
-    }
-
-    /// One past the last pane of the window that holds the pane.
-    fn window_end_pane(&self, pane: u64) -> u64 {
-        (pane / self.plan.panes() + 1) * self.plan.panes()
-    }
-
+impl Slots for Tumbling {
     #[inline]
-    pub(super) fn slot(&mut self, pane: u64, hash: u64, key: EntityKey) -> Option<&mut Aggregate> {
+    fn slot(&mut self, pane: u64, hash: u64, key: EntityKey) -> Option<&mut Aggregate> {
         if pane >= self.panes.next {
             return self.panes.table(pane).get_or_insert(hash, key, self.plan.max_keys);
         }
@@ -47,6 +34,21 @@ impl Tumbling {
             window.late.insert((hash, key));
         }
         window.sum.get_or_insert(hash, key, self.plan.max_keys)
+    }
+}
+
+impl Tumbling {
+    pub(super) fn new(plan: WindowPlan) -> Self {
+        Self { plan, panes: Panes::new(), windows: BTreeMap::new() }
+    }
+
+    pub(super) fn entities(&self) -> usize {
+        self.panes.open().chain(self.windows.values().map(|w| &w.sum)).map(Table::len).sum()
+    }
+
+    /// One past the last pane of the window that holds the pane.
+    fn window_end_pane(&self, pane: u64) -> u64 {
+        (pane / self.plan.panes() + 1) * self.plan.panes()
     }
 
     fn info(&self, number: u64, end_pane: u64, revision: u32, watermark_ns: u64) -> WindowInfo {

@@ -97,10 +97,16 @@ fn warm_up() -> u32 {
 }
 
 impl Condition {
+    /// Both bounds; infinite where there is none.
+    pub fn bounds(&self) -> (f64, f64) {
+        (self.above.unwrap_or(f64::NEG_INFINITY), self.below.unwrap_or(f64::INFINITY))
+    }
+
     /// Whether a value meets it.
     #[inline]
     pub fn holds(&self, x: f64) -> bool {
-        self.above.is_none_or(|a| x > a) && self.below.is_none_or(|b| x < b)
+        let (above, below) = self.bounds();
+        x > above && x < below
     }
 }
 

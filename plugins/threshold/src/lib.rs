@@ -11,6 +11,13 @@ use kaminari_plugin_sdk::prelude::*;
 /// A deviation is taken to be at least this share of the level: an entity that was perfectly steady may still move.
 const MIN_RELATIVE_DEVIATION: f64 = 0.05;
 
+/// Rows at a time. The host checks the deadline at the end of every loop: long steps keep that cheap, and steps of a
+/// fixed size become vector code.
+const BLOCK: usize = 64;
+
+/// Score before any rule had an opinion.
+const UNKNOWN: f64 = f64::NEG_INFINITY;
+
 /// The detector.
 pub struct Threshold {
     config: Config,
@@ -18,8 +25,6 @@ pub struct Threshold {
     levels: KeyMap<Box<[Ewma]>>,
     /// Entities alerted of late: hysteresis.
     alerted: KeyMap<Alerted>,
-    /// Ratio of observed to limit of the rule at hand, by row.
-    ratios: Vec<f64>,
 }
 
 /// When and by which rules an entity was last alerted.
@@ -47,7 +52,7 @@ impl Detector for Threshold {
     fn new(config: Config) -> Result<Self> {
         config.check()?;
         let max = config.max_entities;
-        Ok(Self { config, levels: KeyMap::new(max), alerted: KeyMap::new(max), ratios: Vec::new() })
+        Ok(Self { config, levels: KeyMap::new(max), alerted: KeyMap::new(max) })
     }
 
     fn requires(&self, schema: &Schema) -> Result<()> {
@@ -55,7 +60,8 @@ impl Detector for Threshold {
     }
 
     fn detect(&mut self, window: &Window, batch: &Batch) -> Result<Verdict> {
-        let mut scores = vec![f64::NAN; batch.len()];
+        // Whole blocks, and `UNKNOWN` instead of NaN while at work: a plain comparison then keeps the higher.
+        let mut scores = vec![UNKNOWN; batch.len().next_multiple_of(BLOCK)];
         let mut hits = Vec::new();
         for rule in 0..self.config.limits.len() {
             self.limit(rule, window, batch, &mut scores, &mut hits)?;
@@ -63,6 +69,10 @@ impl Detector for Threshold {
         if !self.config.adaptive.is_empty() {
             self.adapt(window, batch, &mut scores, &mut hits)?;
         }
+        for block in scores.as_chunks_mut::<BLOCK>().0 {
+            *block = block.map(|s| if s == UNKNOWN { f64::NAN } else { s });
+        }
+        scores.truncate(batch.len());
         let mut verdict = Verdict::scores(scores);
         if !hits.is_empty() {
             self.alert(window, batch, hits, &mut verdict)?;
@@ -83,34 +93,45 @@ impl Threshold {
     ) -> Result<()> {
         let limit = &self.config.limits[rule];
         let values = batch.f64s(&limit.feature)?;
-        // Plain loops over columns: they become vector code.
+        let conditions = columns(batch, &limit.when)?;
         let inverse = 1.0 / limit.above;
-        self.ratios.clear();
-        self.ratios.extend(values.iter().map(|x| x * inverse));
-        for condition in &limit.when {
-            let values = batch.f64s(&condition.feature)?;
-            let (above, below) =
-                (condition.above.unwrap_or(f64::NEG_INFINITY), condition.below.unwrap_or(f64::INFINITY));
-            for (ratio, &x) in self.ratios.iter_mut().zip(values.iter()) {
-                *ratio = if (x > above) & (x < below) { *ratio } else { 0.0 };
-            }
-        }
-        // A rule whose conditions do not hold says 0.
-        let mut highest = 0.0;
-        for (score, &ratio) in scores.iter_mut().zip(&self.ratios) {
-            *score = higher(*score, ratio);
-            highest = if ratio > highest { ratio } else { highest };
-        }
         let floor = if self.alerted.is_empty() { 1.0 } else { self.config.hysteresis };
-        if highest <= floor {
-            return Ok(());
-        }
-        for (row, &ratio) in self.ratios.iter().enumerate().filter(|(_, r)| **r > floor) {
-            if ratio > 1.0 || still_alerted(&mut self.alerted, window, &batch.keys()?[row], rule) {
-                let (rule, limit) = (rule as u32, limit.above);
-                hits.push(Hit { row: row as u32, rule, ratio, limit, expected: limit });
-                // An alert scores at least its threshold, also on the way down.
-                scores[row] = scores[row].max(1.0);
+        // Every column is as long as the next: what is written over in the last block stays the right padding.
+        let [first, second] = &mut [[f64::NAN; BLOCK]; 2];
+        for (i, scores) in scores.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+            let start = i * BLOCK;
+            let x = block(&values, start, first);
+            // The usual cases by themselves: no detour over memory.
+            let (hit, holds) = match &conditions[..] {
+                [] => (raise(scores, x, inverse, floor, |_| true), [true; BLOCK]),
+                [(condition, values)] => {
+                    let (above, below) = condition.bounds();
+                    let y = block(values, start, second);
+                    let within = |j: usize| (y[j] > above) & (y[j] < below);
+                    let hit = raise(scores, x, inverse, floor, within);
+                    (hit, if hit { std::array::from_fn(within) } else { [false; BLOCK] })
+                }
+                many => {
+                    let mut holds = [true; BLOCK];
+                    for (condition, values) in many {
+                        let (above, below) = condition.bounds();
+                        let y = block(values, start, second);
+                        (0..BLOCK).for_each(|j| holds[j] &= (y[j] > above) & (y[j] < below));
+                    }
+                    (raise(scores, x, inverse, floor, |j| holds[j]), holds)
+                }
+            };
+            if !hit {
+                continue;
+            }
+            for j in (0..BLOCK).filter(|&j| holds[j] && x[j] * inverse > floor) {
+                let (row, ratio) = (start + j, x[j] * inverse);
+                if ratio > 1.0 || still_alerted(&mut self.alerted, window, &batch.keys()?[row], rule) {
+                    let (row, rule, limit) = (row as u32, rule as u32, limit.above);
+                    hits.push(Hit { row, rule, ratio, limit, expected: limit });
+                    // An alert scores at least its threshold, also on the way down.
+                    scores[j] = scores[j].max(1.0);
+                }
             }
         }
         Ok(())
@@ -129,7 +150,7 @@ impl Threshold {
             for (i, rule) in rules.iter().enumerate() {
                 let (x, level) = (values[i][row], &mut levels[i]);
                 let warm = level.count() >= rule.warm_up_windows;
-                let deviation = level.deviation().max(level.level().abs() * MIN_RELATIVE_DEVIATION);
+                let deviation = higher(level.deviation(), level.level().abs() * MIN_RELATIVE_DEVIATION);
                 let limit = level.level() + rule.sigma * deviation;
                 if warm {
                     let holds = x > rule.min && conditions[i].iter().all(|(c, column)| c.holds(column[row]));
@@ -147,7 +168,8 @@ impl Threshold {
                 if learns {
                     // What is above the limit teaches no more than the limit: an attack does not become normal in
                     // a few windows, and a level that rose for good is learned in the end.
-                    level.update(if warm { x.min(limit.max(rule.min)) } else { x });
+                    let most = higher(limit, rule.min);
+                    level.update(if warm && x > most { most } else { x });
                 }
             }
         }
@@ -238,11 +260,32 @@ struct Rule<'a> {
     adaptive: bool,
 }
 
-/// The larger number; an opinion before none (NaN).
+/// The rows from `start`; `padding`, which breaks no limit, where there are no more.
+#[inline(always)]
+fn block<'a>(values: &'a [f64], start: usize, padding: &'a mut [f64; BLOCK]) -> &'a [f64; BLOCK] {
+    if let Some(block) = values[start..].first_chunk() {
+        return block;
+    }
+    padding[..values.len() - start].copy_from_slice(&values[start..]);
+    padding
+}
+
+/// Raises scores to `x * inverse` where `holds` (to 0 elsewhere). Whether any of those is above `floor`.
+#[inline(always)]
+fn raise(scores: &mut [f64; BLOCK], x: &[f64; BLOCK], inverse: f64, floor: f64, holds: impl Fn(usize) -> bool) -> bool {
+    let mut hit = false;
+    for j in 0..BLOCK {
+        let ratio = if holds(j) { x[j] * inverse } else { 0.0 };
+        scores[j] = higher(scores[j], ratio);
+        hit |= ratio > floor;
+    }
+    hit
+}
+
+/// As `f64::max` of two numbers. That one minds NaN, which in WebAssembly is a call instead of an instruction.
 #[inline]
 fn higher(a: f64, b: f64) -> f64 {
-    // Not `f64::max`: without branches it becomes vector code.
-    if (b > a) | a.is_nan() { b } else { a }
+    if a < b { b } else { a }
 }
 
 fn new_levels(rules: &[Adaptive]) -> Box<[Ewma]> {

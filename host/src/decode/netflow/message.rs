@@ -388,11 +388,12 @@ fn options_set(layout: &Layout, mut body: &[u8], header_domain: u32, sampling: &
             }
         });
         let Some(len) = read else { return };
-        if rate == 0 && interval > 0 {
-            rate = interval.saturating_add(space) / interval;
-        }
+        // n out of N before packet counts: exporters that sample at random fill the latter with ones.
         if rate == 0 && size > 0 {
             rate = population / size;
+        }
+        if rate == 0 && interval > 0 {
+            rate = interval.saturating_add(space) / interval;
         }
         if rate == 0 && probability > 0.0 && probability <= 1.0 {
             rate = (1.0 / probability).round() as u64;

@@ -103,8 +103,8 @@ impl Row {
         let w = &mut self.wait;
         match target {
             Target::Skip => {}
-            // Of several addresses (both families in one template, SRv6's outer header) the first that is not zero
-            // counts, and IPv4 before IPv6: the outer header of SRv6 is always IPv6.
+            // Of several addresses the last that is not zero counts: a template for both families has one of them
+            // zero, and with SRv6 the outer header comes before the inner one, whose flow it is.
             Target::SrcV4 => set_v4(&mut r.src_addr, f.v4()),
             Target::DstV4 => set_v4(&mut r.dst_addr, f.v4()),
             Target::SrcV6 => set_v6(&mut r.src_addr, f.v6()),
@@ -191,9 +191,7 @@ impl Row {
             r.packets = if w.packets_total > 0 { w.packets_total } else { w.packets_post };
         }
         settle_family(r);
-        let (nets, others) = if r.dst_addr.is_v4() { (w.net_v4, w.net_v6) } else { (w.net_v6, w.net_v4) };
-        r.src_net = if nets.0 > 0 { nets.0 } else { others.0 };
-        r.dst_net = if nets.1 > 0 { nets.1 } else { others.1 };
+        (r.src_net, r.dst_net) = if r.dst_addr.is_v4() { w.net_v4 } else { w.net_v6 };
         if r.next_hop.is_unspecified() && !w.bgp_next_hop.is_unspecified() {
             r.next_hop = w.bgp_next_hop;
         }
@@ -337,15 +335,14 @@ impl Rate<'_> {
 
 #[inline]
 fn set_v4(slot: &mut Addr, v4: [u8; 4]) {
-    let new = Addr::from_v4_bytes(v4);
-    if v4 != [0; 4] && !(slot.is_v4() && !slot.is_unspecified()) || *slot == Addr::UNSPECIFIED {
-        *slot = new;
+    if v4 != [0; 4] || *slot == Addr::UNSPECIFIED {
+        *slot = Addr::from_v4_bytes(v4);
     }
 }
 
 #[inline]
 fn set_v6(slot: &mut Addr, v6: [u8; 16]) {
-    if v6 != [0; 16] && slot.is_unspecified() {
+    if v6 != [0; 16] {
         *slot = Addr(v6);
     }
 }

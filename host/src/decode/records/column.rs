@@ -134,6 +134,15 @@ impl Line {
         Some(())
     }
 
+    /// A record without addresses is none: most likely the file has other names for them.
+    pub fn check(&self) -> Result<(), BadLine> {
+        if self.record.src_addr == Addr::UNSPECIFIED && self.record.dst_addr == Addr::UNSPECIFIED {
+            let text = "neither src_addr nor dst_addr: map the file's names in `columns`".to_owned();
+            return Err(BadLine { why: Refusal::NoAddress, text });
+        }
+        Ok(())
+    }
+
     /// The record, with the times that follow from others.
     pub fn finish(&mut self, received_ns: u64) -> &mut FlowRecord {
         let r = &mut self.record;

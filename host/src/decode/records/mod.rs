@@ -59,10 +59,10 @@ impl RecordDecoder {
 
     /// The column that a name of the file stands for.
     fn column(renamed: &HashMap<String, Column>, shadowed: &[Column], name: &str) -> Option<Column> {
-        if !renamed.is_empty() {
-            if let Some(column) = renamed.get(name) {
-                return Some(*column);
-            }
+        if !renamed.is_empty()
+            && let Some(column) = renamed.get(name)
+        {
+            return Some(*column);
         }
         Column::from_name(name).filter(|c| !shadowed.contains(c))
     }
@@ -72,7 +72,7 @@ impl RecordDecoder {
         line.clear();
         if self.options.format != Some(DecodeFormat::Csv) {
             json::read(bytes, line, |name| Self::column(renamed, shadowed, name))?;
-            return Ok(true);
+            return line.check().map(|()| true);
         }
         let text = std::str::from_utf8(bytes)
             .map_err(|_| BadLine { why: Refusal::BadLine, text: "the line is not UTF-8".to_owned() })?;
@@ -84,7 +84,7 @@ impl RecordDecoder {
             return Ok(false);
         };
         csv::read(text, delimiter, header, line)?;
-        Ok(true)
+        line.check().map(|()| true)
     }
 }
 

@@ -75,8 +75,10 @@ fn bad_lines_are_counted_and_the_first_is_told() {
     assert_eq!(stats.errors[Refusal::FieldCount as usize], 1);
     assert_eq!(stats.first_error.as_deref(), Some("line 3: src_addr: cannot read Text(\"not-an-address\")"));
 
-    let (out, stats) =
-        decode(&DecodeOptions::default(), &["{\"bytes\":1}", "{\"bytes\":", "[1]", "{\"bytes\":-1}", ""]);
+    let good = r#"{"dst_addr":"192.0.2.1","bytes":1}"#;
+    let lines = [good, r#"{"bytes":"#, "[1]", r#"{"bytes":-1}"#, "", r#"{"bytes":1}"#];
+    let (out, stats) = decode(&DecodeOptions::default(), &lines);
+    assert_eq!(stats.errors[Refusal::NoAddress as usize], 1);
     assert_eq!(out.len(), 1);
     assert_eq!(stats.errors[Refusal::BadLine as usize], 2);
     assert_eq!(stats.errors[Refusal::BadField as usize], 1);

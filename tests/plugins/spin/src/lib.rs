@@ -28,8 +28,10 @@ impl Detector for Spin {
         if poisoned && self.0.sleep {
             std::thread::sleep(std::time::Duration::from_secs(3600));
         }
-        while poisoned {
-            std::hint::spin_loop();
+        if poisoned {
+            loop {
+                std::hint::spin_loop();
+            }
         }
         Ok(Verdict::scores(vec![0.0; batch.len()]))
     }
