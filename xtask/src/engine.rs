@@ -146,7 +146,7 @@ impl Engine {
             if self.begun.elapsed() > READY_WITHIN {
                 bail!("the engine is not ready after {READY_WITHIN:?}:\n{}", end_of(&self.log));
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(1));
         }
         Ok(self.begun.elapsed())
     }

@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// After the traffic: what the socket buffer and the last windows still hold.
+/// After the traffic: what the socket buffer and the last windows still hold ...
 const SETTLE: Duration = Duration::from_secs(2);
+/// ... and what the queues hold, when the engine is behind.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(20);
 
 /// What a run left.
 pub struct Live {
@@ -64,7 +66,7 @@ pub fn run(args: &[String], edit: impl FnOnce(&mut toml::Table) -> Result<()>) -
     }
     let sending = begun.elapsed();
     let (_, metrics) = engine.get("/metrics")?;
-    std::thread::sleep(SETTLE);
+    settle(&mut engine)?;
     let mut threads = threads(&engine)?;
     for (name, seconds) in &mut threads {
         *seconds -= before.get(name).copied().unwrap_or(0.0);
@@ -73,6 +75,26 @@ pub fn run(args: &[String], edit: impl FnOnce(&mut toml::Table) -> Result<()>) -
     let (summary, truth) = (site.summary()?, site.truth()?);
     let report = Report::new(&truth, &site.events()?, &summary)?;
     Ok(Live { summary, truth, report, sending, threads, metrics })
+}
+
+/// Waits until no more records come out of the queues.
+fn settle(engine: &mut Engine) -> Result<()> {
+    let (begun, mut before) = (Instant::now(), f64::NAN);
+    loop {
+        std::thread::sleep(SETTLE / 2);
+        engine.must_live()?;
+        let now = metric(&engine.get("/metrics")?.1, "kaminari_window_records_total");
+        if begun.elapsed() >= SETTLE && now == before || begun.elapsed() > CATCH_UP_WITHIN {
+            return Ok(());
+        }
+        before = now;
+    }
+}
+
+/// Sum of a metric's samples on a page of `/metrics`.
+pub fn metric(page: &str, name: &str) -> f64 {
+    let samples = page.lines().filter(|l| l.split(['{', ' ']).next() == Some(name));
+    samples.filter_map(|l| l.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }
 
 /// CPU seconds of the engine's threads so far, by name.
@@ -90,4 +112,15 @@ fn threads(engine: &Engine) -> Result<BTreeMap<String, f64>> {
         *out.entry(name.trim().to_owned()).or_insert(0.0) += ns / 1e9;
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::metric;
+
+    #[test]
+    fn samples_are_summed_over_labels_and_only_of_that_name() {
+        let page = "# TYPE a_total counter\na_total{x=\"1\"} 3\na_total{x=\"2\"} 4\na_total_more 9\nb 5\n";
+        assert_eq!([metric(page, "a_total"), metric(page, "b"), metric(page, "c")], [7.0, 5.0, 0.0]);
+    }
 }
