@@ -44,6 +44,7 @@ pub mod error;
 mod ewma;
 mod export;
 mod key_map;
+mod lanes;
 pub mod log;
 pub mod testing;
 mod verdict;
@@ -53,6 +54,7 @@ pub use batch::{Batch, BytesColumn, Column, DataType, Field, Keys, Schema};
 pub use error::{Error, Result};
 pub use ewma::Ewma;
 pub use key_map::{Key, KeyMap};
+pub use lanes::{Lanes, Mask};
 pub use verdict::{Alert, Contribution, Severity, Verdict};
 pub use window::Window;
 

@@ -188,3 +188,18 @@ fn an_instance_serves_any_number_of_frames() {
         assert_eq!(verdict.unwrap_or_else(|e| panic!("call {call}: {e}")).alerts.len(), 10);
     }
 }
+
+#[test]
+fn as_many_entities_as_remembered_by_default_fit_the_default_memory() {
+    let plugin = host().load(&plan("threshold")).unwrap();
+    let config = serde_json::json!({ "adaptive": [{ "name": "a", "feature": "x", "warm_up_windows": 2 }] });
+    let mut detector = detector(&plugin, config, &["x"]);
+    let frame = frame(&[("x", &vec![1.0; 100_000])]);
+    let unknown = |scores: &[f64]| scores.iter().filter(|s| s.is_nan()).count();
+    for _ in 0..2 {
+        assert_eq!(unknown(&detector.detect(&frame).scores), 100_000, "warming up");
+    }
+    let judged = detector.detect(&frame);
+    assert_eq!(judged.scores.len(), 100_000);
+    assert_eq!(unknown(&judged.scores), 0, "the state of one instance outlived three windows");
+}

@@ -30,6 +30,14 @@ pub struct Plan {
     pub places: Arc<super::Places>,
 }
 
+impl Plan {
+    /// True when some detector of the pipeline judges entities of that level. Other levels are not aggregated.
+    pub fn judges(&self, pipeline: &PipelinePlan, kind: KeyKind) -> bool {
+        let mut detectors = pipeline.detectors.iter().filter_map(|id| self.detectors.get(id));
+        detectors.any(|d| d.keys.as_ref().is_none_or(|keys| keys.contains(&kind)))
+    }
+}
+
 /// `[engine]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EnginePlan {

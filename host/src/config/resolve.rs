@@ -37,8 +37,37 @@ pub(super) fn plan(
     let Some((engine, api, sources, plugins, detectors, sinks, pipelines)) = parts else { return Err(found) };
     let mut places = places;
     places.warnings = found.0;
-    let places = Arc::new(places);
-    Ok(Plan { digest, engine, api, sources, plugins, detectors, sinks, pipelines, places })
+    let mut plan = Plan {
+        digest,
+        engine,
+        api,
+        sources,
+        plugins,
+        detectors,
+        sinks,
+        pipelines,
+        places: Arc::new(Places::default()),
+    };
+    let unjudged = unjudged(&plan, &places);
+    places.warnings.extend(unjudged);
+    plan.places = Arc::new(places);
+    Ok(plan)
+}
+
+/// Levels that a pipeline names and none of its detectors judges.
+fn unjudged(plan: &Plan, places: &Places) -> Vec<ConfigDiagnostic> {
+    let pipelines = plan.pipelines.values();
+    let levels = pipelines.flat_map(|p| p.keys.iter().enumerate().map(move |(at, level)| (p, at, level.kind)));
+    levels
+        .filter(|(pipeline, _, kind)| !plan.judges(pipeline, *kind))
+        .map(|(pipeline, at, kind)| {
+            let text =
+                format!("no detector of pipeline `{}` judges `{}`: it is not aggregated", pipeline.id, kind.name());
+            let help = format!("name `{}` in the `keys` of a detector, or remove it here", kind.name());
+            let path = format!("pipelines.{}.keys[{at}]", pipeline.id);
+            places.diagnostic(code::UNUSED, &path, text, Some(help)).label("not judged").warning()
+        })
+        .collect()
 }
 
 type Named<T> = BTreeMap<Arc<str>, T>;

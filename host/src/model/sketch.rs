@@ -37,7 +37,7 @@ pub const EXACT_LIMIT: usize = 128;
 const REGISTERS: usize = 1024;
 const BUCKETS: usize = 256;
 
-/// A multiset of hashed values: distinct count and entropy. 16 bytes until it holds a second value.
+/// A multiset of hashed values: distinct count and entropy. 24 bytes until it holds a second value.
 #[derive(Clone, Debug, Default)]
 pub enum CountedSet {
     /// No value.
@@ -46,7 +46,7 @@ pub enum CountedSet {
     /// One value: hash and count.
     One(u32, u32),
     /// Up to [`EXACT_LIMIT`] values, exactly.
-    Exact(Box<Table>),
+    Exact(Table),
     /// More values, estimated.
     Sketch(Box<Sketch>),
 }
@@ -55,7 +55,7 @@ pub enum CountedSet {
 #[derive(Clone, Debug)]
 pub struct Table {
     slots: Box<[(u32, u32)]>,
-    used: usize,
+    used: u16,
 }
 
 /// HyperLogLog registers and hashed counts.
@@ -87,13 +87,13 @@ impl Table {
             }
             i = (i + 1) & mask;
         }
-        if self.used == EXACT_LIMIT {
+        if usize::from(self.used) == EXACT_LIMIT {
             return false;
         }
         self.slots[i] = (hash, count);
         self.used += 1;
         // At most three quarters full, so that probing stays short and always ends.
-        if self.used * 4 > self.slots.len() * 3 {
+        if usize::from(self.used) * 4 > self.slots.len() * 3 {
             self.grow();
         }
         true
@@ -167,10 +167,10 @@ impl CountedSet {
             CountedSet::Empty => *self = CountedSet::One(hash, count),
             CountedSet::One(h, c) if *h == hash => *c = c.saturating_add(count),
             CountedSet::One(h, c) => {
-                let mut table = Table::with_slots(4);
+                let mut table = Table::with_slots(8);
                 table.add(*h, *c);
                 table.add(hash, count);
-                *self = CountedSet::Exact(Box::new(table));
+                *self = CountedSet::Exact(table);
             }
             CountedSet::Exact(table) => {
                 if !table.add(hash, count) {
@@ -216,7 +216,7 @@ impl CountedSet {
         match self {
             CountedSet::Empty => 0.0,
             CountedSet::One(..) => 1.0,
-            CountedSet::Exact(table) => table.used as f64,
+            CountedSet::Exact(table) => f64::from(table.used),
             // The exact phase has proven more than EXACT_LIMIT of them.
             CountedSet::Sketch(sketch) => sketch.distinct().max(EXACT_LIMIT as f64 + 1.0),
         }
@@ -234,7 +234,7 @@ impl CountedSet {
             CountedSet::Empty | CountedSet::One(..) => 0.0,
             CountedSet::Exact(table) => {
                 let total = table.entries().map(|(_, c)| u64::from(c)).sum();
-                normalised(table.entries().map(|(_, c)| c), total, table.used)
+                normalised(table.entries().map(|(_, c)| c), total, usize::from(table.used))
             }
             CountedSet::Sketch(sketch) => {
                 let used = sketch.buckets.iter().filter(|&&c| c > 0).count();

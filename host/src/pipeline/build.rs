@@ -9,7 +9,7 @@ use crate::config::{Mode, PipelinePlan, Plan};
 use crate::detect::{DetectError, Detector, PluginDetector};
 use crate::features::{FEATURES, FrameBuilder, catalogue};
 use crate::incident::{Context, IncidentTracker};
-use crate::model::Needs;
+use crate::model::{KeyLevel, Needs};
 use crate::plugin::{CallErrorKind, LoadedPlugin, PluginError, PluginHost, PluginReply};
 use crate::sink::{SINKS, Sink};
 use crate::source::file::{self, FileConfig, FileReader};
@@ -312,9 +312,11 @@ fn build_pipeline(
 ) -> Result<BuiltPipeline, Vec<Problem>> {
     let needs: Needs = catalogue::needs(&pipeline.features);
     let (count, hasher) = (plan.engine.window_workers.max(1), Hasher::default());
+    // The config has warned about levels that nobody judges.
+    let levels: Vec<KeyLevel> = pipeline.keys.iter().copied().filter(|k| plan.judges(pipeline, k.kind)).collect();
     let mut workers = Vec::new();
     for number in 0..count {
-        let shard = Shard::new(pipeline.window, needs, &pipeline.keys, &hasher, number, count);
+        let shard = Shard::new(pipeline.window, needs, &levels, &hasher, number, count);
         let max_entities = pipeline.window.max_keys;
         let frames = FrameBuilder::new(&pipeline.features, pipeline.level_half_life_windows, max_entities);
         let detectors = detectors(plan, pipeline, plugins)?;

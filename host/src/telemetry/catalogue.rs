@@ -92,9 +92,9 @@ catalogue! {
     PLUGIN_RESTARTS = "kaminari_plugin_restarts_total", Counter, ["plugin", "pipeline"];
     /// 1 while a plugin is quarantined.
     PLUGIN_QUARANTINED = "kaminari_plugin_quarantined", Gauge, ["plugin", "pipeline"];
-    /// Rows that no detector judged, by reason: trap, deadline, oom, error, backoff, quarantine.
+    /// Rows that no detector judged, by reason: trap, deadline, oom, error, refused, backoff, quarantine.
     PLUGIN_DEAD_LETTERED_ROWS = "kaminari_plugin_dead_lettered_rows_total", Counter, ["plugin", "pipeline", "reason"];
-    /// Alerts cut because one call returned more than allowed, or named a row that does not exist.
+    /// Alerts cut, by reason: limit (more than allowed from one call), row (does not exist), score (not a number).
     PLUGIN_ALERTS_REFUSED = "kaminari_plugin_alerts_refused_total", Counter, ["plugin", "pipeline", "reason"];
     /// Linear memory of an instance, bytes (largest of the pipeline's).
     PLUGIN_MEMORY_BYTES = "kaminari_plugin_memory_bytes", Gauge, ["plugin", "pipeline"];

@@ -16,6 +16,7 @@
 mod ingest;
 mod shard;
 mod sliding;
+mod stacks;
 mod table;
 mod tumbling;
 mod watermark;

@@ -27,8 +27,14 @@ enum Windows {
 
 /// Where the records of one level go: implemented by each kind of window.
 pub(super) trait Slots {
-    /// The aggregate of an entity in a pane; `None` when the pane's table is full.
-    fn slot(&mut self, pane: u64, hash: u64, key: EntityKey) -> Option<&mut Aggregate>;
+    /// The table that takes a pane's records, open or closed.
+    fn table(&mut self, pane: u64) -> &mut Table;
+    /// Records of a closed pane came in for these entities.
+    fn late(&mut self, pane: u64, entities: &[(u64, EntityKey)]);
+    /// True when the pane has closed.
+    fn is_late(&self, pane: u64) -> bool;
+    /// Entities a table may hold.
+    fn max_keys(&self) -> usize;
 }
 
 /// What the two kinds share: tables of open panes.
@@ -149,6 +155,10 @@ impl Shard {
     }
 }
 
+/// Rows looked up before any of them is counted.
+const BLOCK: usize = 64;
+const EMPTY_KEY: EntityKey = EntityKey { kind: KeyKind::DstAddr, addr: Addr::UNSPECIFIED, extra: 0 };
+
 /// Which entities are this shard's, and what is kept of them.
 struct Share<'a> {
     hasher: &'a KeyHasher,
@@ -168,36 +178,46 @@ impl Share<'_> {
         packets: &[u64],
         slots: &mut impl Slots,
     ) -> u64 {
-        let mut refused = 0;
-        for (row, &pane) in input.pane.iter().enumerate() {
+        let (mut refused, max) = (0, slots.max_keys());
+        let (mut entities, mut places) = ([(0, 0u64, EMPTY_KEY); BLOCK], [0u32; BLOCK]);
+        let mut row = 0;
+        while row < input.pane.len() {
+            // A block of rows of one pane: first all look-ups, then all updates, so that memory answers many at once.
+            let pane = input.pane[row];
+            let mut n = 0;
+            while n < BLOCK && row < input.pane.len() && input.pane[row] == pane {
+                if let Some((hash, key)) = self.mine(level, columns, row) {
+                    entities[n] = (row, hash, key);
+                    n += 1;
+                }
+                row += 1;
+            }
             if pane == DROPPED {
                 continue;
             }
-            let Some((hash, key)) = self.mine(level, columns, row) else { continue };
-            let Some(a) = slots.slot(pane, hash, key) else {
-                refused += 1;
-                continue;
-            };
-            a.flows += 1;
-            a.bytes = a.bytes.saturating_add(bytes[row]);
-            a.packets = a.packets.saturating_add(packets[row]);
-            a.classify(input.class[row]);
-            if self.needs.src {
-                a.src.add(input.src[row], 1);
+            if slots.is_late(pane) {
+                let keys: Vec<(u64, EntityKey)> = entities[..n].iter().map(|e| (e.1, e.2)).collect();
+                slots.late(pane, &keys);
             }
-            if self.needs.dst {
-                a.dst.add(input.dst[row], 1);
+            let table = slots.table(pane);
+            for (place, (_, hash, key)) in places.iter_mut().zip(&entities[..n]) {
+                *place = table.place(*hash, *key, max);
             }
-            if self.needs.src_port {
-                a.src_port.add(input.src_port[row], 1);
-            }
-            if self.needs.dst_port {
-                a.dst_port.add(input.dst_port[row], 1);
+            for (&place, &(row, ..)) in places.iter().zip(&entities[..n]) {
+                match table.at(place) {
+                    Some(aggregate) => self.count(aggregate, input, bytes, packets, row),
+                    None => refused += 1,
+                }
             }
         }
         for part in &input.parts {
             let Some((hash, key)) = self.mine(level, columns, part.row as usize) else { continue };
-            let Some(a) = slots.slot(part.pane, hash, key) else {
+            if slots.is_late(part.pane) {
+                slots.late(part.pane, &[(hash, key)]);
+            }
+            let table = slots.table(part.pane);
+            let place = table.place(hash, key, max);
+            let Some(a) = table.at(place) else {
                 refused += 1;
                 continue;
             };
@@ -205,6 +225,26 @@ impl Share<'_> {
             a.packets = a.packets.saturating_add(part.packets);
         }
         refused
+    }
+
+    #[inline]
+    fn count(&self, a: &mut Aggregate, input: &Prepared, bytes: &[u64], packets: &[u64], row: usize) {
+        a.flows += 1;
+        a.bytes = a.bytes.saturating_add(bytes[row]);
+        a.packets = a.packets.saturating_add(packets[row]);
+        a.classify(input.class[row]);
+        if self.needs.src {
+            a.src.add(input.src[row], 1);
+        }
+        if self.needs.dst {
+            a.dst.add(input.dst[row], 1);
+        }
+        if self.needs.src_port {
+            a.src_port.add(input.src_port[row], 1);
+        }
+        if self.needs.dst_port {
+            a.dst_port.add(input.dst_port[row], 1);
+        }
     }
 
     /// The entity of a row at a level, if it is this shard's.

@@ -2,43 +2,62 @@
 
 use super::ingest::Close;
 use super::shard::{Panes, Slots};
+use super::stacks::Stacks;
 use super::table::{Entry, Table};
 use crate::config::WindowPlan;
 use crate::model::{Aggregate, EntityKey, KeyKind, WindowInfo, WindowSink};
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use foldhash::fast::RandomState;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 pub(super) struct Sliding {
     plan: WindowPlan,
     panes: Panes,
-    /// Closed panes that a window may still need, by number.
+    /// Closed panes by entity: what windows to come are made of.
+    closed: HashMap<EntityKey, Stacks, RandomState>,
+    /// Panes that got records after they closed; folded into `closed` before the next window fires.
+    late: BTreeMap<u64, Table>,
+    /// With allowed lateness: closed panes as they are, for windows that fire again.
     kept: BTreeMap<u64, Table>,
-    /// Entities of closed panes that late records have changed since the last close.
-    late: BTreeMap<u64, HashSet<(u64, EntityKey)>>,
     /// Times that a window (by its last pane) was fired again.
     revisions: BTreeMap<u64, u32>,
+    /// Pane at which entities without recent traffic are next forgotten.
+    sweep_at: u64,
 }
 
 impl Slots for Sliding {
     #[inline]
-    fn slot(&mut self, pane: u64, hash: u64, key: EntityKey) -> Option<&mut Aggregate> {
-        if pane >= self.panes.next {
-            return self.panes.table(pane).get_or_insert(hash, key, self.plan.max_keys);
-        }
-        if self.plan.allowed_lateness_ns > 0 {
-            self.late.entry(pane).or_default().insert((hash, key));
-        }
-        self.kept.entry(pane).or_default().get_or_insert(hash, key, self.plan.max_keys)
+    fn table(&mut self, pane: u64) -> &mut Table {
+        if pane >= self.panes.next { self.panes.table(pane) } else { self.late.entry(pane).or_default() }
+    }
+
+    /// The table itself is the note.
+    fn late(&mut self, _: u64, _: &[(u64, EntityKey)]) {}
+
+    #[inline]
+    fn is_late(&self, pane: u64) -> bool {
+        pane < self.panes.next
+    }
+
+    fn max_keys(&self) -> usize {
+        self.plan.max_keys
     }
 }
 
 impl Sliding {
     pub(super) fn new(plan: WindowPlan) -> Self {
-        Self { plan, panes: Panes::new(), kept: BTreeMap::new(), late: BTreeMap::new(), revisions: BTreeMap::new() }
+        Self {
+            plan,
+            panes: Panes::new(),
+            closed: HashMap::default(),
+            late: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            revisions: BTreeMap::new(),
+            sweep_at: 0,
+        }
     }
 
     pub(super) fn entities(&self) -> usize {
-        self.panes.open().chain(self.kept.values()).map(Table::len).sum()
+        self.panes.open().map(Table::len).sum::<usize>() + self.closed.len()
     }
 
     fn window(&self, last_pane: u64, revision: u32, watermark_ns: u64) -> WindowInfo {
@@ -52,26 +71,9 @@ impl Sliding {
         }
     }
 
-    /// The entity over the window that ends with `last_pane`. Borrowed when one pane alone has it: most entities.
-    fn over_window<'a>(
-        &'a self,
-        last_pane: u64,
-        newest: Option<&'a Aggregate>,
-        hash: u64,
-        key: &EntityKey,
-    ) -> Option<Cow<'a, Aggregate>> {
-        let first = (last_pane + 1).saturating_sub(self.plan.panes());
-        let older_than = if newest.is_some() { last_pane } else { last_pane + 1 };
-        let mut sum = newest.map(Cow::Borrowed);
-        for (_, table) in self.kept.range(first..older_than) {
-            if let Some(aggregate) = table.get(hash, key) {
-                match &mut sum {
-                    Some(sum) => sum.to_mut().merge(aggregate),
-                    None => sum = Some(Cow::Borrowed(aggregate)),
-                }
-            }
-        }
-        sum
+    /// First pane of the window that ends with `last_pane`.
+    fn first_pane(&self, last_pane: u64) -> u64 {
+        (last_pane + 1).saturating_sub(self.plan.panes())
     }
 
     pub(super) fn close(
@@ -81,68 +83,90 @@ impl Sliding {
         sink: &mut dyn WindowSink,
         fired: &mut dyn FnMut(WindowInfo),
     ) -> u64 {
-        self.fire_again(order, kind, sink, fired);
+        self.settle_late(order, kind, sink, fired);
         for pane in order.first..order.end {
             let window = self.window(pane, 0, order.watermark_ns);
             fired(window);
-            let Some(table) = self.panes.close(pane) else {
-                self.drop_old(pane + 1);
-                continue;
-            };
-            sink.begin(&window, kind, table.len());
-            for Entry { key, hash, aggregate } in table.entries() {
-                if let Some(row) = self.over_window(pane, Some(aggregate), *hash, key) {
-                    sink.row(key, &row);
+            if let Some(table) = self.panes.close(pane) {
+                if self.plan.allowed_lateness_ns > 0 {
+                    self.kept.insert(pane, table.clone());
                 }
+                self.fire(&window, pane, table, kind, sink);
             }
-            sink.end();
-            self.kept.insert(pane, table);
-            self.drop_old(pane + 1);
+            self.forget(pane + 1);
         }
         self.panes.next = self.panes.next.max(order.end);
         0
     }
 
-    /// Windows that fired without records which came within the allowed lateness.
-    fn fire_again(
+    /// One row for every entity of the pane that closed.
+    fn fire(&mut self, window: &WindowInfo, pane: u64, table: Table, kind: KeyKind, sink: &mut dyn WindowSink) {
+        let first = self.first_pane(pane);
+        sink.begin(window, kind, table.len());
+        for Entry { key, aggregate, .. } in table.into_entries() {
+            let stacks = self.closed.entry(key).or_default();
+            stacks.push(pane, aggregate);
+            if let Some(sum) = stacks.sum_from(first) {
+                sink.row(&key, &sum);
+            }
+        }
+        sink.end();
+    }
+
+    /// Folds late records into the panes of windows to come; windows that fired without them fire again within the
+    /// allowed lateness.
+    fn settle_late(
         &mut self,
         order: &Close,
         kind: KeyKind,
         sink: &mut dyn WindowSink,
         fired: &mut dyn FnMut(WindowInfo),
     ) {
-        let late = std::mem::take(&mut self.late);
-        let mut by_window: BTreeMap<u64, HashSet<(u64, EntityKey)>> = BTreeMap::new();
-        for (pane, keys) in &late {
-            for last_pane in *pane..(pane + self.plan.panes()).min(self.panes.next) {
+        let mut again: BTreeMap<u64, HashSet<(u64, EntityKey)>> = BTreeMap::new();
+        for (pane, table) in std::mem::take(&mut self.late) {
+            for last_pane in pane..(pane + self.plan.panes()).min(self.panes.next) {
                 let end_ns = (last_pane + 1) * self.plan.pane_ns;
                 if end_ns + self.plan.allowed_lateness_ns > self.panes.next * self.plan.pane_ns {
-                    by_window.entry(last_pane).or_default().extend(keys);
+                    again.entry(last_pane).or_default().extend(table.entries().iter().map(|e| (e.hash, e.key)));
                 }
             }
+            if self.plan.allowed_lateness_ns > 0 {
+                self.kept.entry(pane).or_default().merge(&table, self.plan.max_keys);
+            }
+            for Entry { key, aggregate, .. } in table.into_entries() {
+                self.closed.entry(key).or_default().amend(pane, &mut |a| a.merge(&aggregate));
+            }
         }
-        for (last_pane, keys) in by_window {
+        for (last_pane, keys) in again {
             let revision = self.revisions.entry(last_pane).or_default();
             *revision += 1;
             let window = self.window(last_pane, self.revisions[&last_pane], order.watermark_ns);
             fired(window);
             sink.begin(&window, kind, keys.len());
             for (hash, key) in &keys {
-                if let Some(row) = self.over_window(last_pane, None, *hash, key) {
-                    sink.row(key, &row);
+                let mut sum = Aggregate::default();
+                for (_, table) in self.kept.range(self.first_pane(last_pane)..=last_pane) {
+                    table.get(*hash, key).into_iter().for_each(|a| sum.merge(a));
                 }
+                sink.row(key, &sum);
             }
             sink.end();
         }
     }
 
-    fn drop_old(&mut self, next: u64) {
+    fn forget(&mut self, next: u64) {
         let boundary = next * self.plan.pane_ns;
         while let Some((&pane, _)) = self.kept.first_key_value()
             && !self.plan.retained(pane, boundary)
         {
             self.kept.pop_first();
             self.revisions.remove(&pane);
+        }
+        if next >= self.sweep_at {
+            // Once per window length: an entity lingers for at most two.
+            self.sweep_at = next + self.plan.panes();
+            let first = self.first_pane(next);
+            self.closed.retain(|_, stacks| stacks.newest().is_some_and(|newest| newest >= first));
         }
     }
 }

@@ -20,6 +20,9 @@ impl KeyHasher {
     }
 }
 
+/// No place: the table is full.
+pub(super) const FULL: u32 = u32::MAX;
+
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) key: EntityKey,
@@ -39,22 +42,27 @@ impl Table {
         Self { index: HashTable::with_capacity(n), entries: Vec::with_capacity(n) }
     }
 
-    /// The entity's aggregate, made when it is new; `None` when the table is full.
+    /// Where the entity's aggregate lies, made when it is new; [`FULL`] when the table is full.
     #[inline]
-    pub(super) fn get_or_insert(&mut self, hash: u64, key: EntityKey, max: usize) -> Option<&mut Aggregate> {
+    pub(super) fn place(&mut self, hash: u64, key: EntityKey, max: usize) -> u32 {
         let entries = &self.entries;
-        let at = match self.index.find(hash, |&i| entries[i as usize].key == key) {
-            Some(&i) => i as usize,
-            None if self.entries.len() >= max => return None,
+        match self.index.find(hash, |&i| entries[i as usize].key == key) {
+            Some(&i) => i,
+            None if self.entries.len() >= max => FULL,
             None => {
-                let i = self.entries.len();
+                let i = self.entries.len() as u32;
                 self.entries.push(Entry { key, hash, aggregate: Aggregate::default() });
                 let entries = &self.entries;
-                self.index.insert_unique(hash, i as u32, |&i| entries[i as usize].hash);
+                self.index.insert_unique(hash, i, |&i| entries[i as usize].hash);
                 i
             }
-        };
-        Some(&mut self.entries[at].aggregate)
+        }
+    }
+
+    /// The aggregate at a [`Table::place`]; `None` for [`FULL`].
+    #[inline]
+    pub(super) fn at(&mut self, place: u32) -> Option<&mut Aggregate> {
+        self.entries.get_mut(place as usize).map(|e| &mut e.aggregate)
     }
 
     #[inline]
@@ -67,6 +75,10 @@ impl Table {
         &self.entries
     }
 
+    pub(super) fn into_entries(self) -> Vec<Entry> {
+        self.entries
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -75,7 +87,8 @@ impl Table {
     pub(super) fn merge(&mut self, other: &Table, max: usize) -> u64 {
         let mut refused = 0;
         for e in &other.entries {
-            match self.get_or_insert(e.hash, e.key, max) {
+            let place = self.place(e.hash, e.key, max);
+            match self.at(place) {
                 Some(aggregate) => aggregate.merge(&e.aggregate),
                 None => refused += e.aggregate.flows,
             }

@@ -4,7 +4,7 @@ use super::ingest::Close;
 use super::shard::{Panes, Slots};
 use super::table::{Entry, Table};
 use crate::config::WindowPlan;
-use crate::model::{Aggregate, EntityKey, KeyKind, WindowInfo, WindowSink};
+use crate::model::{EntityKey, KeyKind, WindowInfo, WindowSink};
 use std::collections::{BTreeMap, HashSet};
 
 pub(super) struct Tumbling {
@@ -24,16 +24,28 @@ struct Window {
 
 impl Slots for Tumbling {
     #[inline]
-    fn slot(&mut self, pane: u64, hash: u64, key: EntityKey) -> Option<&mut Aggregate> {
+    fn table(&mut self, pane: u64) -> &mut Table {
         if pane >= self.panes.next {
-            return self.panes.table(pane).get_or_insert(hash, key, self.plan.max_keys);
+            self.panes.table(pane)
+        } else {
+            &mut self.windows.entry(pane / self.plan.panes()).or_default().sum
         }
-        let fired_whole = self.window_end_pane(pane) <= self.panes.next;
-        let window = self.windows.entry(pane / self.plan.panes()).or_default();
-        if fired_whole {
-            window.late.insert((hash, key));
+    }
+
+    /// Only a window that has fired whole must fire again.
+    fn late(&mut self, pane: u64, entities: &[(u64, EntityKey)]) {
+        if self.window_end_pane(pane) <= self.panes.next {
+            self.windows.entry(pane / self.plan.panes()).or_default().late.extend(entities);
         }
-        window.sum.get_or_insert(hash, key, self.plan.max_keys)
+    }
+
+    #[inline]
+    fn is_late(&self, pane: u64) -> bool {
+        pane < self.panes.next
+    }
+
+    fn max_keys(&self) -> usize {
+        self.plan.max_keys
     }
 }
 

@@ -6,17 +6,10 @@
 pub mod config;
 
 use config::{Adaptive, Condition, Config};
-use kaminari_plugin_sdk::prelude::*;
+use kaminari_plugin_sdk::{Lanes, prelude::*};
 
 /// A deviation is taken to be at least this share of the level: an entity that was perfectly steady may still move.
 const MIN_RELATIVE_DEVIATION: f64 = 0.05;
-
-/// Rows at a time. The host checks the deadline at the end of every loop: long steps keep that cheap, and steps of a
-/// fixed size become vector code.
-const BLOCK: usize = 64;
-
-/// Score before any rule had an opinion.
-const UNKNOWN: f64 = f64::NEG_INFINITY;
 
 /// The detector.
 pub struct Threshold {
@@ -60,8 +53,8 @@ impl Detector for Threshold {
     }
 
     fn detect(&mut self, window: &Window, batch: &Batch) -> Result<Verdict> {
-        // Whole blocks, and `UNKNOWN` instead of NaN while at work: a plain comparison then keeps the higher.
-        let mut scores = vec![UNKNOWN; batch.len().next_multiple_of(BLOCK)];
+        // A static limit always has an opinion: a feature without a value does not break it.
+        let mut scores = vec![if self.config.limits.is_empty() { f64::NAN } else { 0.0 }; batch.len()];
         let mut hits = Vec::new();
         for rule in 0..self.config.limits.len() {
             self.limit(rule, window, batch, &mut scores, &mut hits)?;
@@ -69,10 +62,6 @@ impl Detector for Threshold {
         if !self.config.adaptive.is_empty() {
             self.adapt(window, batch, &mut scores, &mut hits)?;
         }
-        for block in scores.as_chunks_mut::<BLOCK>().0 {
-            *block = block.map(|s| if s == UNKNOWN { f64::NAN } else { s });
-        }
-        scores.truncate(batch.len());
         let mut verdict = Verdict::scores(scores);
         if !hits.is_empty() {
             self.alert(window, batch, hits, &mut verdict)?;
@@ -96,42 +85,27 @@ impl Threshold {
         let conditions = columns(batch, &limit.when)?;
         let inverse = 1.0 / limit.above;
         let floor = if self.alerted.is_empty() { 1.0 } else { self.config.hysteresis };
-        // Every column is as long as the next: what is written over in the last block stays the right padding.
-        let [first, second] = &mut [[f64::NAN; BLOCK]; 2];
-        for (i, scores) in scores.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
-            let start = i * BLOCK;
-            let x = block(&values, start, first);
-            // The usual cases by themselves: no detour over memory.
-            let (hit, holds) = match &conditions[..] {
-                [] => (raise(scores, x, inverse, floor, |_| true), [true; BLOCK]),
-                [(condition, values)] => {
-                    let (above, below) = condition.bounds();
-                    let y = block(values, start, second);
-                    let within = |j: usize| (y[j] > above) & (y[j] < below);
-                    let hit = raise(scores, x, inverse, floor, within);
-                    (hit, if hit { std::array::from_fn(within) } else { [false; BLOCK] })
-                }
-                many => {
-                    let mut holds = [true; BLOCK];
-                    for (condition, values) in many {
-                        let (above, below) = condition.bounds();
-                        let y = block(values, start, second);
-                        (0..BLOCK).for_each(|j| holds[j] &= (y[j] > above) & (y[j] < below));
-                    }
-                    (raise(scores, x, inverse, floor, |j| holds[j]), holds)
-                }
-            };
-            if !hit {
+        let near = match &conditions[..] {
+            [] => raise(scores, &values, inverse, floor),
+            [(condition, y)] => raise_where(scores, &values, y, condition.bounds(), inverse, floor),
+            many => {
+                let mut all_hold = vec![1.0; values.len()];
+                many.iter().for_each(|(condition, y)| clear_unless(&mut all_hold, y, condition.bounds()));
+                raise_where(scores, &values, &all_hold, (0.5, f64::INFINITY), inverse, floor)
+            }
+        };
+        if !near {
+            return Ok(());
+        }
+        for (row, ratio) in values.iter().map(|x| x * inverse).enumerate().filter(|(_, r)| *r > floor) {
+            if !conditions.iter().all(|(condition, y)| condition.holds(y[row])) {
                 continue;
             }
-            for j in (0..BLOCK).filter(|&j| holds[j] && x[j] * inverse > floor) {
-                let (row, ratio) = (start + j, x[j] * inverse);
-                if ratio > 1.0 || still_alerted(&mut self.alerted, window, &batch.keys()?[row], rule) {
-                    let (row, rule, limit) = (row as u32, rule as u32, limit.above);
-                    hits.push(Hit { row, rule, ratio, limit, expected: limit });
-                    // An alert scores at least its threshold, also on the way down.
-                    scores[j] = scores[j].max(1.0);
-                }
+            if ratio > 1.0 || still_alerted(&mut self.alerted, window, &batch.keys()?[row], rule) {
+                let limit = limit.above;
+                hits.push(Hit { row: row as u32, rule: rule as u32, ratio, limit, expected: limit });
+                // An alert scores at least its threshold, also on the way down.
+                scores[row] = higher(scores[row], 1.0);
             }
         }
         Ok(())
@@ -156,13 +130,13 @@ impl Threshold {
                     let holds = x > rule.min && conditions[i].iter().all(|(c, column)| c.holds(column[row]));
                     // Deviations above the level, as a share of what is allowed.
                     let ratio = if holds { excess(x - level.level(), rule.sigma * deviation) } else { 0.0 };
-                    scores[row] = higher(scores[row], ratio);
+                    scores[row] = if scores[row].is_nan() { ratio } else { higher(scores[row], ratio) };
                     let hit = ratio > 1.0
                         || ratio > self.config.hysteresis && still_alerted(&mut self.alerted, window, key, first + i);
                     if hit {
                         let (row_, rule_) = (row as u32, (first + i) as u32);
                         hits.push(Hit { row: row_, rule: rule_, ratio, limit, expected: level.level() });
-                        scores[row] = scores[row].max(1.0);
+                        scores[row] = higher(scores[row], 1.0);
                     }
                 }
                 if learns {
@@ -260,26 +234,46 @@ struct Rule<'a> {
     adaptive: bool,
 }
 
-/// The rows from `start`; `padding`, which breaks no limit, where there are no more.
-#[inline(always)]
-fn block<'a>(values: &'a [f64], start: usize, padding: &'a mut [f64; BLOCK]) -> &'a [f64; BLOCK] {
-    if let Some(block) = values[start..].first_chunk() {
-        return block;
+/// Raises scores to `x * inverse`. Whether any of those is above `floor`.
+fn raise(scores: &mut [f64], x: &[f64], inverse: f64, floor: f64) -> bool {
+    let mut near = false;
+    let ((scores, scores_rest), (x, x_rest)) = (scores.as_chunks_mut(), x.as_chunks());
+    for (score, x) in scores.iter_mut().zip(x) {
+        let ratio = Lanes::load(x) * Lanes::splat(inverse);
+        Lanes::load(score).higher(ratio).store(score);
+        near |= ratio.above(Lanes::splat(floor)).any();
     }
-    padding[..values.len() - start].copy_from_slice(&values[start..]);
-    padding
+    for (score, x) in scores_rest.iter_mut().zip(x_rest) {
+        *score = higher(*score, x * inverse);
+        near |= x * inverse > floor;
+    }
+    near
 }
 
-/// Raises scores to `x * inverse` where `holds` (to 0 elsewhere). Whether any of those is above `floor`.
-#[inline(always)]
-fn raise(scores: &mut [f64; BLOCK], x: &[f64; BLOCK], inverse: f64, floor: f64, holds: impl Fn(usize) -> bool) -> bool {
-    let mut hit = false;
-    for j in 0..BLOCK {
-        let ratio = if holds(j) { x[j] * inverse } else { 0.0 };
-        scores[j] = higher(scores[j], ratio);
-        hit |= ratio > floor;
+/// As [`raise`] where `y` lies within the bounds; elsewhere the rule says 0.
+fn raise_where(scores: &mut [f64], x: &[f64], y: &[f64], (above, below): (f64, f64), inverse: f64, floor: f64) -> bool {
+    let mut near = false;
+    let ((scores, scores_rest), (x, x_rest), (y, y_rest)) = (scores.as_chunks_mut(), x.as_chunks(), y.as_chunks());
+    for ((score, x), y) in scores.iter_mut().zip(x).zip(y) {
+        let y = Lanes::load(y);
+        let within = y.above(Lanes::splat(above)) & Lanes::splat(below).above(y);
+        let ratio = (Lanes::load(x) * Lanes::splat(inverse)).only(within);
+        Lanes::load(score).higher(ratio).store(score);
+        near |= ratio.above(Lanes::splat(floor)).any();
     }
-    hit
+    for ((score, x), y) in scores_rest.iter_mut().zip(x_rest).zip(y_rest) {
+        let ratio = if *y > above && *y < below { x * inverse } else { 0.0 };
+        *score = higher(*score, ratio);
+        near |= ratio > floor;
+    }
+    near
+}
+
+/// 0 where `y` lies outside the bounds.
+fn clear_unless(mask: &mut [f64], y: &[f64], (above, below): (f64, f64)) {
+    for (mask, &y) in mask.iter_mut().zip(y) {
+        *mask = if (y > above) & (y < below) { *mask } else { 0.0 };
+    }
 }
 
 /// As `f64::max` of two numbers. That one minds NaN, which in WebAssembly is a call instead of an instruction.

@@ -25,8 +25,10 @@ impl Detector for Oom {
             Some(poison) => batch.f64s("flows")?.contains(&poison),
             None => true,
         };
-        while poisoned {
-            self.hoard.push(vec![1; 1 << 20]);
+        if poisoned {
+            loop {
+                self.hoard.push(vec![1; 1 << 20]);
+            }
         }
         Ok(Verdict::scores(vec![0.0; batch.len()]))
     }
