@@ -1,13 +1,13 @@
 //! Records to rows of features on one core: what the router thread (panes, hashes, watermark) and a window worker
-//! (aggregation, firing, features) do, with the window, levels and features of configs/demo.toml, and with each of its
-//! levels alone. Detectors are not in it.
+//! (aggregation, firing, features) do, with the window and features of configs/demo.toml: with its levels, with all four
+//! levels, and with each alone. Detectors are not in it.
 
 use crate::Outcome;
 use crate::measure::{LONG_ENOUGH, REPETITIONS, Stopwatch, row};
 use crate::traffic::Stream;
 use kaminari::config::{self, PipelinePlan};
 use kaminari::features::{FrameBuilder, catalogue};
-use kaminari::model::FlowBatch;
+use kaminari::model::{FlowBatch, KeyKind, KeyLevel};
 use kaminari::pipeline;
 use kaminari::window::{Hasher, Ingest, Shard};
 use std::hint::black_box;
@@ -16,7 +16,7 @@ const CONFIG: &str = include_str!("../../configs/demo.toml");
 /// Flows a second of event time.
 const RATES: [f64; 2] = [10_000.0, 300_000.0];
 /// Cases whose repetitions must be long enough.
-const MAIN: [&str; 2] = ["demo levels", "dst_addr"];
+const MAIN: [&str; 3] = ["demo levels", "four levels", "dst_addr"];
 /// Until the window is full: firing costs as much as it ever will.
 const WARM_UP_SECONDS: usize = 11;
 
@@ -25,11 +25,10 @@ pub fn run() -> Outcome {
     let demo = plan.pipelines.get("ddos").ok_or("configs/demo.toml has no pipeline ddos")?;
     for rate in RATES {
         // All see the same traffic, which is dear to make.
-        let mut stages = vec![("demo levels", Stages::new(demo))];
-        stages.extend(demo.keys.iter().map(|level| {
-            let alone = PipelinePlan { keys: vec![*level], ..demo.clone() };
-            (level.kind.name(), Stages::new(&alone))
-        }));
+        let with =
+            |keys: &[KeyKind]| Stages::new(&PipelinePlan { keys: keys.iter().map(level).collect(), ..demo.clone() });
+        let mut stages = vec![("demo levels", Stages::new(demo)), ("four levels", with(&KeyKind::ALL))];
+        stages.extend(KeyKind::ALL.map(|kind| (kind.name(), with(&[kind]))));
         let mut stream = Stream::new(rate)?;
         for _ in 0..WARM_UP_SECONDS {
             let batches = stream.second();
@@ -61,6 +60,11 @@ pub fn run() -> Outcome {
         }
     }
     Ok(())
+}
+
+/// A level with the default prefixes.
+fn level(kind: &KeyKind) -> KeyLevel {
+    KeyLevel { kind: *kind, v4_prefix: 24, v6_prefix: 64 }
 }
 
 /// One pipeline up to its detectors, and where its time goes.

@@ -42,6 +42,15 @@ pub fn site(edit: impl FnOnce(&mut toml::Table) -> Result<()>) -> Result<Site> {
     Ok(site)
 }
 
+/// All four levels, each judged: a level that no detector judges is not aggregated.
+pub fn four_levels(config: &mut toml::Table) -> Result<()> {
+    let pipeline = table(config, &["pipelines", "ddos"])?;
+    pipeline.insert("keys".into(), vec!["dst_addr", "dst_prefix", "src_addr", "interface"].into());
+    let detector = table(config, &["detectors", "host-limits"])?;
+    detector.insert("keys".into(), vec!["dst_addr", "src_addr", "interface"].into());
+    Ok(())
+}
+
 /// No traffic: what start, idling and stop cost.
 pub fn idle() -> Result<Summary> {
     let site = site(|_| Ok(()))?;

@@ -1,5 +1,6 @@
 //! The whole path over loopback UDP at 300k flows/s: CPU seconds per million flows windowed, by thread too, and what was
-//! lost. A run without traffic tells what start-up costs; it is subtracted.
+//! lost. A run without traffic tells what start-up costs; it is subtracted. The pipeline of configs/demo.toml, and the
+//! same with all four levels.
 
 use super::live::{self, Live};
 use super::results::Results;
@@ -24,11 +25,18 @@ pub fn run(results: &mut Results) -> Result<()> {
     results.row("path", "no traffic", "peak_rss_bytes", idle.peak_rss_bytes, 1);
     results.figure("start, idle, stop without traffic", idle.cpu_seconds, "CPU s");
     for (case, exporters, seconds) in CASES {
-        let args = ["--seconds", &seconds.to_string(), "--rate", &RATE.to_string(), "--exporters", exporters];
-        let live = live::run(&args.map(String::from), |_| Ok(()))?;
+        let live = live::run(&args(exporters, seconds), |_| Ok(()))?;
         keep(results, case, &live, idle.cpu_seconds);
     }
+    let (case, exporters, seconds) = CASES[0];
+    let live = live::run(&args(exporters, seconds), live::four_levels)?;
+    keep(results, &format!("{case} four levels"), &live, idle.cpu_seconds);
     Ok(())
+}
+
+fn args(exporters: &str, seconds: u32) -> Vec<String> {
+    let (seconds, rate) = (seconds.to_string(), RATE.to_string());
+    ["--seconds", &seconds, "--rate", &rate, "--exporters", exporters].map(String::from).to_vec()
 }
 
 fn keep(results: &mut Results, case: &str, live: &Live, idle_seconds: f64) {
