@@ -3,6 +3,7 @@
 //!
 //! Test code (`tests.rs`, `#[cfg(test)]` modules) may import what it likes.
 
+use crate::markers::between;
 use crate::shell::{root, say};
 use anyhow::{Context, Result, bail};
 use std::fmt::Write as _;
@@ -34,9 +35,6 @@ const STAGE: &[&str] = &["model", "config", "telemetry"];
 /// The only files of stages that may import `plugin`.
 const ADAPTERS: [&str; 3] = ["source/plugin.rs", "features/plugin.rs", "detect/plugin.rs"];
 
-const BEGIN: &str = "<!-- layers -->";
-const END: &str = "<!-- /layers -->";
-
 /// Runs the verb.
 pub fn run(print: bool) -> Result<()> {
     if print {
@@ -50,8 +48,10 @@ pub fn run(print: bool) -> Result<()> {
     let path = root().join("ARCHITECTURE.md");
     if path.exists() {
         let text = std::fs::read_to_string(&path)?;
-        if documented(&text)?.trim() != table().trim() {
-            bail!("the table between {BEGIN} and {END} in ARCHITECTURE.md is not that of `cargo xtask layers --print`");
+        if between(&text, "layers", "ARCHITECTURE.md")?.trim() != table().trim() {
+            bail!(
+                "the table between the layers markers in ARCHITECTURE.md is not that of `cargo xtask layers --print`"
+            );
         }
     } else {
         say("layers: no ARCHITECTURE.md yet, its table is not compared");
@@ -74,12 +74,6 @@ fn table() -> String {
         writeln!(out, "| `{room}` | {allowed} | {note} |").expect("a string takes everything");
     }
     out
-}
-
-fn documented(text: &str) -> Result<&str> {
-    let begin = text.find(BEGIN).with_context(|| format!("ARCHITECTURE.md has no {BEGIN}"))? + BEGIN.len();
-    let end = text[begin..].find(END).with_context(|| format!("ARCHITECTURE.md has no {END}"))?;
-    Ok(&text[begin..begin + end])
 }
 
 /// Every forbidden edge below `src`, as `file:line: text`.
@@ -240,12 +234,5 @@ mod tests {
         assert_eq!(told, ["decode/mod.rs:5: `decode` must not import `sink`"]);
         assert_eq!(check_file("decode/mod.rs", "#[cfg(test)]\nmod tests;\nuse crate::sink;\n").len(), 1);
         assert!(check_file("cellar/mod.rs", "")[0].contains("not in the table"));
-    }
-
-    #[test]
-    fn the_documented_table_is_found() {
-        let text = format!("# Rooms\n{BEGIN}\n{}{END}\nmore", table());
-        assert_eq!(documented(&text).unwrap().trim(), table().trim());
-        assert!(documented("nothing").is_err());
     }
 }

@@ -1,11 +1,15 @@
 //! `cargo xtask`: everything that is done to this repository beyond `cargo build`, one file per verb. Every verb
 //! brings what it needs and says so.
 
+mod bench;
 mod demo;
+mod engine;
 mod layers;
+mod markers;
 mod plugins;
 mod report;
 mod shell;
+mod summary;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -41,6 +45,15 @@ enum Verb {
     },
     /// Starts the engine, sends it labelled traffic with three attacks, and prints what it made of them.
     Demo,
+    /// Measures decoding, windows, the sandbox and the engine over loopback UDP; keeps the figures in benches/runs/.
+    Bench {
+        /// Measure only these; nothing is kept then.
+        #[arg(value_parser = bench::NAMES)]
+        names: Vec<String>,
+        /// Measure nothing: put the table of the last run into README.md.
+        #[arg(long, conflicts_with = "names")]
+        update_readme: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -50,5 +63,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Ci { lints } => test::ci(lints),
         Verb::Layers { print } => layers::run(print),
         Verb::Demo => demo::run(),
+        Verb::Bench { update_readme: true, .. } => bench::update_readme(),
+        Verb::Bench { names, .. } => bench::run(&names),
     }
 }

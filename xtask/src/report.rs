@@ -1,6 +1,7 @@
 //! What was sent against what the engine said: the table at the end of the demo. Reads the truth file of
 //! `kaminari generate`, the incident events of the file sink and the summary that `kaminari run` leaves.
 
+use crate::summary::Summary;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::fmt;
@@ -8,21 +9,6 @@ use std::net::IpAddr;
 
 /// A late alert still belongs to its attack: windows hold its traffic for a while.
 const AFTERMATH_NS: i128 = 30_000_000_000;
-
-/// Where something can get lost, and the counters that tell.
-const LOSSES: [(&str, &str, &str); 11] = [
-    ("exporter sequence gaps", "kaminari_decode_sequence_gap_total", ""),
-    ("kernel drops", "kaminari_source_socket_dropped_total", ""),
-    ("datagrams shed", "kaminari_source_shed_datagrams_total", ""),
-    ("datagrams refused", "kaminari_source_refused_total", ""),
-    ("decode errors", "kaminari_decode_errors_total", ""),
-    ("bytes undecoded", "kaminari_decode_undecoded_bytes_total", ""),
-    ("late records dropped", "kaminari_window_late_records_total", "disposition=\"dropped\""),
-    ("keys refused", "kaminari_window_evicted_entities_total", ""),
-    ("rows unjudged", "kaminari_plugin_dead_lettered_rows_total", ""),
-    ("alerts refused", "kaminari_plugin_alerts_refused_total", ""),
-    ("events undelivered", "kaminari_sink_failed_total", ""),
-];
 
 /// The truth file.
 pub struct Truth {
@@ -37,6 +23,11 @@ impl Truth {
         let lines: Vec<Value> = lines.collect::<Result<_>>()?;
         let (attacks, exporters) = lines.into_iter().partition(|l| l.get("attack").is_some());
         Ok(Self { attacks, exporters })
+    }
+
+    /// Flow records sent.
+    pub fn flows(&self) -> u64 {
+        self.exporters.iter().map(|e| number(e, "/flows") as u64).sum()
     }
 }
 
@@ -72,7 +63,7 @@ pub struct Report {
 
 impl Report {
     /// Compares. Fails only when a file is not what it should be.
-    pub fn new(truth: &Truth, events: &[Value], summary: &Value) -> Result<Self> {
+    pub fn new(truth: &Truth, events: &[Value], summary: &Summary) -> Result<Self> {
         let opens: Vec<&Value> = events.iter().filter(|e| text(e, "/event") == "open").collect();
         let rows = truth.attacks.iter().map(|a| row(a, &opens)).collect::<Result<_>>()?;
         let mut false_alarms = Vec::new();
@@ -83,29 +74,31 @@ impl Report {
                 false_alarms.push(format!("{who} {what}: {}", text(event, "/message")));
             }
         }
-        let counters = summary.get("counters").and_then(Value::as_object).context("the summary has no counters")?;
-        let sum = |name: &str, label: &str| -> f64 {
-            let mine = counters.iter().filter(|(k, _)| k.split('{').next() == Some(name) && k.contains(label));
-            mine.filter_map(|(_, v)| v.as_f64()).sum()
-        };
-        let value = |name: &str| {
-            summary.get(name).and_then(Value::as_f64).with_context(|| format!("the summary has no {name}"))
-        };
         Ok(Self {
             rows,
             false_alarms,
-            sent: truth.exporters.iter().map(|e| number(e, "/flows") as u64).sum(),
-            received: sum("kaminari_decode_flows_total", "") as u64,
-            judged: sum("kaminari_window_records_total", "") as u64,
-            losses: LOSSES.iter().map(|(place, name, label)| (*place, sum(name, label))).collect(),
-            cpu_seconds: value("cpu_seconds")?,
-            peak_rss_bytes: value("peak_rss_bytes")?,
+            sent: truth.flows(),
+            received: summary.received(),
+            judged: summary.windowed(),
+            losses: summary.losses(),
+            cpu_seconds: summary.cpu_seconds,
+            peak_rss_bytes: summary.peak_rss_bytes,
         })
     }
 
     /// Every attack found, nothing lost, nobody wrongly alarmed.
     pub fn passed(&self) -> bool {
         self.complaints().is_empty()
+    }
+
+    /// Per attack: kind, and the seconds from its first record sent to its incident; none when it was missed.
+    pub fn delays(&self) -> Vec<(&str, Option<f64>)> {
+        self.rows.iter().map(|r| (&*r.kind, r.found.as_ref().map(|f| f.delay))).collect()
+    }
+
+    /// Incidents of entities that nobody attacked.
+    pub fn false_alarms(&self) -> &[String] {
+        &self.false_alarms
     }
 
     fn complaints(&self) -> Vec<String> {
@@ -200,7 +193,7 @@ fn features(event: &Value) -> String {
 }
 
 /// A number as a person says it: 2.24G, 30.1k, 0.97.
-fn short(n: f64) -> String {
+pub fn short(n: f64) -> String {
     match n.abs() {
         x if x >= 1e9 => format!("{:.2}G", n / 1e9),
         x if x >= 1e6 => format!("{:.2}M", n / 1e6),
@@ -318,8 +311,9 @@ mod tests {
 
     #[test]
     fn a_clean_run_passes_with_its_figures() {
-        let report = Report::new(&truth(), &good(), &summary()).unwrap();
+        let report = Report::new(&truth(), &good(), &Summary::parse(&summary()).unwrap()).unwrap();
         assert!(report.passed(), "{report}");
+        assert_eq!(report.delays(), [("syn-flood", Some(2.5)), ("carpet-bombing", Some(1.25))]);
         let text = report.to_string();
         for part in [
             "2.50 s",
@@ -336,7 +330,7 @@ mod tests {
     #[test]
     fn whatever_goes_wrong_is_said() {
         let fails = |truth: &Truth, events: &[Value], summary: &Value, why: &str| {
-            let report = Report::new(truth, events, summary).unwrap();
+            let report = Report::new(truth, events, &Summary::parse(summary).unwrap()).unwrap();
             assert!(!report.passed() && report.to_string().contains(why), "{why} in\n{report}");
         };
         fails(&truth(), &good()[1..], &summary(), "syn-flood on 198.18.0.9 was missed");
@@ -358,7 +352,7 @@ mod tests {
         let gap = with("kaminari_decode_sequence_gap_total{component_id=\"edge\",version=\"9\"}", 1);
         fails(&truth(), &good(), &gap, "exporter sequence gaps: 1");
         fails(&Truth { attacks: vec![], exporters: truth().exporters }, &[], &summary(), "no attack was sent");
-        assert!(Report::new(&truth(), &good(), &json!({})).is_err());
+        assert!(Summary::parse(&json!({})).is_err());
     }
 
     #[test]

@@ -161,7 +161,9 @@ impl AttackSpec {
         }
         if self.target.is_none() {
             let v4: Vec<Addr> = hosts.iter().copied().filter(Addr::is_v4).collect();
-            self.target = Some(v4[(v4.len() / 2 + index * v4.len() / 16).min(v4.len() - 1)]);
+            // The less popular half, in as many steps as there are attacks.
+            let step = index * v4.len() / (2 * count).max(16);
+            self.target = Some(v4[(v4.len() / 2 + step).min(v4.len() - 1)]);
         }
         if self.kind == AttackKind::CarpetBombing {
             self.target = self.target.map(|t| t.prefix(24, 64).addr);

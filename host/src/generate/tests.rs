@@ -321,3 +321,13 @@ fn encoder_speed() {
         generator.truth().flows() as f64 / clock.elapsed().as_secs_f64() / 1e6
     );
 }
+
+#[test]
+fn many_attacks_have_a_host_each() {
+    let attacks = vec![AttackSpec::new(AttackKind::SynFlood); 40];
+    let generator = Generator::new(&Options { attacks, ..options(100.0, 100.0) }).unwrap();
+    let mut targets: Vec<String> = generator.truth().attacks.into_iter().map(|a| a.target).collect();
+    targets.sort();
+    targets.dedup();
+    assert_eq!(targets.len(), 40);
+}

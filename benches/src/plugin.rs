@@ -1,6 +1,8 @@
 //! What the sandbox costs: the threshold plugin through WebAssembly, with deadlines and limits on, against the same
-//! code compiled natively. One line of JSON per case on stdout. Usage: `bench_plugin PATH/threshold.wasm`.
+//! code compiled natively.
 
+use crate::Outcome;
+use crate::measure::{REPETITIONS, repetition, row};
 use arrow_array::{ArrayRef, FixedSizeBinaryArray, Float64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use kaminari::config::{PluginLimits, PluginPlan};
@@ -8,19 +10,22 @@ use kaminari::model::WindowInfo;
 use kaminari::plugin::PluginHost;
 use kaminari_plugin_sdk::testing::{self, Harness};
 use serde_json::{Value, json};
+use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 use threshold::Threshold;
 
 const ROWS: usize = 8192;
 const FEATURES: usize = 16;
-const CALLS: usize = 200;
-const ROUNDS: usize = 9;
+/// Calls before the clock starts: columns are fetched, the adaptive limits have a level.
+const WARM_UP: u64 = 20;
+const WINDOW_NS: u64 = 10_000_000_000;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::args().nth(1).ok_or("usage: bench_plugin PATH/threshold.wasm")?;
+pub fn run(plugins: &Path) -> Outcome {
     let cache = tempfile::tempdir()?;
     let host = PluginHost::new(&cache.path().join("cache"))?;
-    let plan = PluginPlan { id: "threshold".into(), path: path.into(), sha256: None, limits: PluginLimits::default() };
+    let path = plugins.join("threshold.wasm");
+    let plan = PluginPlan { id: "threshold".into(), path, sha256: None, limits: PluginLimits::default() };
     let plugin = host.load(&plan)?;
     let columns: Vec<Vec<f64>> = (0..FEATURES).map(|f| column(f as u64)).collect();
     let keys: Vec<testing::Key> = (0..ROWS as u32).map(testing::host).collect();
@@ -34,31 +39,39 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, config) in cases() {
         let mut native = Harness::<Threshold>::new(config.clone())?;
         let mut sandboxed = plugin.instantiate("bench", &config.to_string())?;
-        let (mut native_ns, mut wasm_ns) = (Vec::new(), Vec::new());
-        let mut window_index = 0;
-        // In turns, so that a busy machine slows both alike; CPU time of this thread, so that it matters little.
-        for _ in 0..ROUNDS {
-            let first = window_index;
-            native_ns.push(per_row(|i| {
-                let window = testing::window((first + i) * 10, 10);
-                native.detect(&window, &native_batch).map(|v| v.alerts.len()).map_err(|e| e.to_string())
-            })?);
-            wasm_ns.push(per_row(|i| {
-                let (start_ns, end_ns) = ((first + i) * 10_000_000_000, (first + i + 1) * 10_000_000_000);
-                let window = WindowInfo { start_ns, end_ns, revision: 0, watermark_ns: end_ns, partial: false };
-                let verdict = sandboxed.detect(&window, arrow_batch.clone());
-                verdict.map(|v| v.alerts.len()).map_err(|e| e.to_string())
-            })?);
-            window_index += CALLS as u64;
+        let (mut native_windows, mut wasm_windows) = (0.., 0..);
+        let mut native_call = || -> Result<u64, String> {
+            let window = testing::window(native_windows.next().unwrap_or(0) * 10, 10);
+            let verdict = native.detect(&window, &native_batch).map_err(|e| e.to_string())?;
+            rows_without_alerts(black_box(verdict.alerts.len()))
+        };
+        let mut wasm_call = || -> Result<u64, String> {
+            let start_ns = wasm_windows.next().unwrap_or(0) * WINDOW_NS;
+            let end_ns = start_ns + WINDOW_NS;
+            let window = WindowInfo { start_ns, end_ns, revision: 0, watermark_ns: end_ns, partial: false };
+            let verdict = sandboxed.detect(&window, arrow_batch.clone()).map_err(|e| e.to_string())?;
+            rows_without_alerts(black_box(verdict.alerts.len()))
+        };
+        for _ in 0..WARM_UP {
+            native_call()?;
+            wasm_call()?;
         }
-        let (native, wasm) = (median(native_ns), median(wasm_ns));
-        let line = json!({
-            "bench": "plugin_call", "case": name, "rows": ROWS, "features": FEATURES,
-            "native_ns_per_row": round(native), "wasm_ns_per_row": round(wasm), "ratio": round(wasm / native),
-        });
-        println!("{line}");
+        // In turns, so that a busy machine slows both alike.
+        for rep in 1..=REPETITIONS {
+            let per_row = |(rows, seconds): (u64, f64)| seconds * 1e9 / rows as f64;
+            let native = per_row(repetition(&mut native_call)?);
+            let wasm = per_row(repetition(&mut wasm_call)?);
+            row("plugin", &format!("{name}: native"), "ns/row", native, rep);
+            row("plugin", &format!("{name}: wasm"), "ns/row", wasm, rep);
+            row("plugin", &format!("{name}: ratio"), "x", wasm / native, rep);
+        }
     }
     Ok(())
+}
+
+/// Rows of one call. The limits are out of reach, so that both sides do nothing but judge.
+fn rows_without_alerts(alerts: usize) -> Result<u64, String> {
+    if alerts == 0 { Ok(ROWS as u64) } else { Err(format!("{alerts} alerts where none is possible")) }
 }
 
 /// What an operator writes; the same on every feature; and the part that keeps state per entity.
@@ -72,7 +85,7 @@ fn cases() -> [(&'static str, Value); 3] {
     let adaptive = json!([{ "name": "s", "feature": "f2", "sigma": 6.0, "min": 1e6 }]);
     [
         ("three limits with a condition", json!({ "limits": three })),
-        ("sixteen limits, one per feature", json!({ "limits": (0..FEATURES).map(limit).collect::<Vec<_>>() })),
+        ("sixteen limits on one feature each", json!({ "limits": (0..FEATURES).map(limit).collect::<Vec<_>>() })),
         ("three limits and one adaptive", json!({ "limits": three, "adaptive": adaptive })),
     ]
 }
@@ -96,33 +109,4 @@ fn arrow_batch(keys: &[testing::Key], columns: &[Vec<f64>]) -> Result<RecordBatc
     let mut arrays: Vec<ArrayRef> = vec![Arc::new(FixedSizeBinaryArray::try_from_iter(keys.iter())?)];
     arrays.extend(columns.iter().map(|c| Arc::new(Float64Array::from(c.clone())) as ArrayRef));
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
-}
-
-/// CPU nanoseconds of this thread per row, over `CALLS` calls after a few to warm up.
-fn per_row(mut call: impl FnMut(u64) -> Result<usize, String>) -> Result<f64, String> {
-    for i in 0..10 {
-        call(i)?;
-    }
-    let began = thread_cpu_ns();
-    for i in 0..CALLS as u64 {
-        std::hint::black_box(call(i)?);
-    }
-    Ok((thread_cpu_ns() - began) as f64 / (CALLS * ROWS) as f64)
-}
-
-fn thread_cpu_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes one timespec that lives here.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    assert_eq!(failed, 0, "every Linux has a clock per thread");
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn round(x: f64) -> f64 {
-    (x * 100.0).round() / 100.0
 }

@@ -1,0 +1,40 @@
+//! Micro benchmarks: what one core does of each stage, without sockets and queues. Comes in: the folder of the built
+//! plugins and, to run only some, their names. Goes out: CSV on stdout, one row per repetition
+//! (`bench,case,unit,value,rep`). Refused: a stage that loses a record while it is measured.
+//!
+//! `cargo xtask bench` runs it with everything else; alone:
+//! `cargo run --release -p kaminari-bench -- target/plugins [decode|window|plugin]...`
+
+mod decode;
+mod measure;
+mod plugin;
+mod traffic;
+mod window;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+type Bench = fn(&Path) -> Outcome;
+
+const BENCHES: [(&str, Bench); 3] =
+    [("decode", |_| decode::run()), ("window", |_| window::run()), ("plugin", plugin::run)];
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let plugins = args.next().map(PathBuf::from).filter(|p| p.is_dir());
+    let names: Vec<String> = args.collect();
+    let unknown = names.iter().any(|n| !BENCHES.iter().any(|(known, _)| known == n));
+    let Some(plugins) = plugins.filter(|_| !unknown) else {
+        eprintln!("usage: kaminari-bench FOLDER-OF-PLUGINS [decode|window|plugin]...");
+        return ExitCode::from(2);
+    };
+    measure::header();
+    for (name, bench) in BENCHES.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|n| n == name)) {
+        if let Err(error) = bench(&plugins) {
+            eprintln!("error: {name}: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,86 @@
+//! `cargo xtask bench`: what kaminari costs and how fast it is, one file per measurement. Builds what it measures,
+//! prints a table of figures against their goals, and keeps raw figures, machine and table in benches/runs/. A goal
+//! that is not met is said, not an error: figures of a busy machine are figures too.
+
+mod delay;
+mod live;
+mod machine;
+mod micro;
+mod path;
+mod results;
+mod rss;
+mod start;
+
+use crate::markers::{between, replace};
+use crate::plugins;
+use crate::shell::{cargo, must, root, say, target};
+use anyhow::{Context, Result};
+use machine::Machine;
+use results::Results;
+use std::path::{Path, PathBuf};
+
+type Measure = fn(&mut Results) -> Result<()>;
+
+const MEASURES: [(&str, Measure); 5] =
+    [("micro", micro::run), ("path", path::run), ("delay", delay::run), ("rss", rss::run), ("start", start::run)];
+/// What can be asked for.
+pub const NAMES: [&str; 5] = [MEASURES[0].0, MEASURES[1].0, MEASURES[2].0, MEASURES[3].0, MEASURES[4].0];
+
+/// Marker of the table, here and in README.md.
+const MARKER: &str = "bench";
+
+/// Runs the verb; no names: everything.
+pub fn run(names: &[String]) -> Result<()> {
+    say("building plugins, the engine and the micro benchmarks (release; the first time takes a few minutes)");
+    plugins::run()?;
+    let mut build = cargo();
+    must(build.args(["build", "--release", "-p", "kaminari", "-p", "kaminari-bench", "--bins"]))?;
+    let machine = Machine::here()?;
+    let mut results = Results::default();
+    for (name, measure) in MEASURES {
+        if names.is_empty() || names.iter().any(|n| n == name) {
+            say(&format!("measuring {name}"));
+            measure(&mut results).with_context(|| format!("bench {name}"))?;
+        }
+    }
+    let dir = if names.is_empty() { runs().join(machine.folder()) } else { target().join("bench/partial") };
+    write(&dir, &machine, &results)?;
+    println!("\n{}", results.for_people());
+    println!("raw figures: {}", dir.display());
+    Ok(())
+}
+
+fn runs() -> PathBuf {
+    root().join("benches/runs")
+}
+
+fn write(dir: &Path, machine: &Machine, results: &Results) -> Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    std::fs::write(dir.join("raw.csv"), results.csv())?;
+    let readme = format!(
+        "# Benchmarks of {}\n\n{}\n<!-- {MARKER} -->\n{}<!-- /{MARKER} -->\n\nMade by `cargo xtask bench`; every \
+         repetition is in [raw.csv](raw.csv) (`bench,case,unit,value,rep`). The figures above are medians of \
+         repetitions where there are any.\n",
+        machine.date,
+        machine.markdown(),
+        results.markdown(),
+    );
+    Ok(std::fs::write(dir.join("README.md"), readme)?)
+}
+
+/// Puts the table of the last run into README.md.
+pub fn update_readme() -> Result<()> {
+    let entries = std::fs::read_dir(runs()).context("no benches/runs: run `cargo xtask bench` first")?;
+    let mut names = entries.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect::<Result<Vec<_>>>()?;
+    names.sort(); // they begin with the date
+    let last = names.pop().context("no run in benches/runs: run `cargo xtask bench` first")?;
+    let run = format!("benches/runs/{last}/README.md");
+    let text = std::fs::read_to_string(root().join(&run)).with_context(|| format!("cannot read {run}"))?;
+    let table = between(&text, MARKER, &run)?;
+    let readme = root().join("README.md");
+    let text = std::fs::read_to_string(&readme).context("cannot read README.md")?;
+    let content = format!("{}\n\nThe run: [{last}]({run}).\n", table.trim());
+    std::fs::write(&readme, replace(&text, MARKER, "README.md", &content)?)?;
+    say(&format!("README.md has the table of {last}"));
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! The real program over loopback: `kaminari run` with configs/demo.toml on free ports, `kaminari generate` sending to
+//! it, and what both leave behind. Shared by the demo and the end-to-end benches. Comes in: a folder of its own below
+//! target/. Refused: an engine that does not get ready, dies while it is used, or does not stop.
+
+use crate::report::Truth;
+use crate::shell::{root, target};
+use crate::summary::Summary;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// Where an engine runs: its ports and files.
+pub struct Site {
+    pub dir: PathBuf,
+    pub udp: SocketAddr,
+    pub api: SocketAddr,
+}
+
+impl Site {
+    /// `target/NAME`, emptied, and ports that are free now.
+    pub fn new(name: &str) -> Result<Self> {
+        let dir = target().join(name);
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+        }
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let udp = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+        let api = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        Ok(Self { dir, udp, api })
+    }
+
+    /// Writes configs/demo.toml with this site's ports and files, and whatever else `edit` changes.
+    pub fn configure(&self, edit: impl FnOnce(&mut toml::Table) -> Result<()>) -> Result<()> {
+        let template = root().join("configs/demo.toml");
+        let text = std::fs::read_to_string(&template).with_context(|| format!("cannot read {}", template.display()))?;
+        let mut config: toml::Table = text.parse().context("in configs/demo.toml")?;
+        adapt(&mut config, self.udp, self.api, &target().join("plugins"), &self.incidents())?;
+        edit(&mut config)?;
+        Ok(std::fs::write(self.config(), toml::to_string(&config)?)?)
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("demo.toml")
+    }
+
+    pub fn incidents(&self) -> PathBuf {
+        self.dir.join("incidents.jsonl")
+    }
+
+    pub fn truth(&self) -> Result<Truth> {
+        Truth::parse(&std::fs::read_to_string(self.dir.join("truth.jsonl"))?)
+    }
+
+    pub fn summary(&self) -> Result<Summary> {
+        Summary::read(&self.dir.join("summary.json"))
+    }
+
+    /// Every event in the incidents file; none when there was no incident.
+    pub fn events(&self) -> Result<Vec<Value>> {
+        let text = if self.incidents().exists() { std::fs::read_to_string(self.incidents())? } else { String::new() };
+        let parse = |l| serde_json::from_str(l).with_context(|| format!("not an incident event: {l}"));
+        text.lines().map(parse).collect()
+    }
+
+    /// Starts the engine. It is not ready yet.
+    pub fn start(&self) -> Result<Engine> {
+        let log = self.dir.join("engine.log");
+        let out = File::create(&log)?;
+        let mut command = kaminari();
+        command.arg("run").arg("-c").arg(self.config()).arg("--summary").arg(self.dir.join("summary.json"));
+        let child = command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn();
+        let child = Running(child.context("cannot start kaminari run")?);
+        Ok(Engine { child, log, api: self.api, begun: Instant::now() })
+    }
+
+    /// Starts `kaminari generate flows ARGS` towards the engine.
+    pub fn send(&self, args: &[String]) -> Result<Traffic> {
+        let log = self.dir.join("generate.log");
+        let mut command = kaminari();
+        command.args(["generate", "flows", "--udp"]).arg(self.udp.to_string());
+        command.arg("--truth").arg(self.dir.join("truth.jsonl")).args(args);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?).spawn();
+        Ok(Traffic { child: Running(child.context("cannot start kaminari generate")?), log })
+    }
+}
+
+/// The release build: what is shown and measured.
+fn kaminari() -> Command {
+    Command::new(target().join("release/kaminari"))
+}
+
+/// Free ports and absolute paths.
+fn adapt(config: &mut toml::Table, udp: SocketAddr, api: SocketAddr, plugins: &Path, incidents: &Path) -> Result<()> {
+    table(config, &["api"])?.insert("listen".into(), api.to_string().into());
+    table(config, &["sources", "edge"])?.insert("listen".into(), udp.to_string().into());
+    let plugin = plugins.join("threshold.wasm").display().to_string();
+    table(config, &["plugins", "threshold"])?.insert("path".into(), plugin.into());
+    table(config, &["sinks", "incidents"])?.insert("path".into(), incidents.display().to_string().into());
+    Ok(())
+}
+
+/// A table of configs/demo.toml.
+pub fn table<'a>(config: &'a mut toml::Table, path: &[&str]) -> Result<&'a mut toml::Table> {
+    path.iter().try_fold(config, |at, name| {
+        let next = at.get_mut(*name).and_then(toml::Value::as_table_mut);
+        next.with_context(|| format!("configs/demo.toml has no [{}]", path.join(".")))
+    })
+}
+
+/// A child that does not outlive us.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails when it has ended, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `kaminari run`.
+pub struct Engine {
+    child: Running,
+    log: PathBuf,
+    api: SocketAddr,
+    begun: Instant,
+}
+
+impl Engine {
+    pub fn pid(&self) -> u32 {
+        self.child.0.id()
+    }
+
+    /// Waits for `/readyz`; returns the time since the start.
+    pub fn wait_ready(&mut self) -> Result<Duration> {
+        while !self.get("/readyz").is_ok_and(|(status, _)| status == 200) {
+            self.must_live()?;
+            if self.begun.elapsed() > READY_WITHIN {
+                bail!("the engine is not ready after {READY_WITHIN:?}:\n{}", end_of(&self.log));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(self.begun.elapsed())
+    }
+
+    /// Status and body of a page of the engine's API.
+    pub fn get(&self, path: &str) -> Result<(u16, String)> {
+        let mut stream = TcpStream::connect_timeout(&self.api, Duration::from_millis(500))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.api)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+        let status = head.split_whitespace().nth(1).context("no HTTP status")?;
+        Ok((status.parse()?, body.to_owned()))
+    }
+
+    pub fn must_live(&mut self) -> Result<()> {
+        match self.child.0.try_wait()? {
+            Some(status) => bail!("the engine ended ({status}):\n{}", end_of(&self.log)),
+            None => Ok(()),
+        }
+    }
+
+    /// SIGTERM: drains, closes windows, writes the summary.
+    pub fn stop(&mut self) -> Result<()> {
+        let pid = i32::try_from(self.pid())?;
+        // SAFETY: a plain system call; the child is ours and has not been waited for, so its id is not reused.
+        if unsafe { libc::kill(pid, libc::SIGTERM) } != 0 {
+            bail!("cannot signal the engine: {}", std::io::Error::last_os_error());
+        }
+        let begun = Instant::now();
+        loop {
+            match self.child.0.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => bail!("the engine stopped with {status}:\n{}", end_of(&self.log)),
+                None if begun.elapsed() > STOP_WITHIN => {
+                    bail!("the engine does not stop {STOP_WITHIN:?} after SIGTERM:\n{}", end_of(&self.log))
+                }
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+}
+
+/// `kaminari generate`.
+pub struct Traffic {
+    child: Running,
+    log: PathBuf,
+}
+
+impl Traffic {
+    /// True when all was sent; an error when it failed.
+    pub fn ended(&mut self) -> Result<bool> {
+        match self.child.0.try_wait()? {
+            Some(status) if status.success() => Ok(true),
+            Some(status) => bail!("kaminari generate failed ({status}):\n{}", end_of(&self.log)),
+            None => Ok(false),
+        }
+    }
+}
+
+/// Last lines of a log.
+fn end_of(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_config_gets_free_ports_and_absolute_paths() {
+        let text = std::fs::read_to_string(root().join("configs/demo.toml")).unwrap();
+        let (udp, api) = ("127.0.0.1:1111".parse().unwrap(), "127.0.0.1:2222".parse().unwrap());
+        let mut made: toml::Table = text.parse().unwrap();
+        adapt(&mut made, udp, api, Path::new("/p"), Path::new("/i.jsonl")).unwrap();
+        assert_eq!(made["sources"]["edge"]["listen"].as_str(), Some("127.0.0.1:1111"));
+        assert_eq!(made["api"]["listen"].as_str(), Some("127.0.0.1:2222"));
+        assert_eq!(made["plugins"]["threshold"]["path"].as_str(), Some("/p/threshold.wasm"));
+        assert_eq!(made["sinks"]["incidents"]["path"].as_str(), Some("/i.jsonl"));
+        assert!(made["pipelines"]["ddos"].is_table(), "the rest is kept");
+        let mut other = "[api]".parse().unwrap();
+        let error = adapt(&mut other, udp, api, Path::new("/p"), Path::new("/i")).unwrap_err().to_string();
+        assert_eq!(error, "configs/demo.toml has no [sources.edge]");
+    }
+}
