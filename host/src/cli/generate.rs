@@ -22,7 +22,7 @@ pub struct GenerateArgs {
 #[derive(Subcommand, Debug)]
 enum What {
     /// NetFlow v5, v9 and IPFIX: a benign background and attacks whose place and time are known.
-    Flows(FlowsArgs),
+    Flows(Box<FlowsArgs>),
     /// The shortest configuration that works, to start from; configs/kaminari.toml explains every key.
     Config,
 }

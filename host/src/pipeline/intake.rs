@@ -76,12 +76,16 @@ impl Intake {
         }
     }
 
-    /// One read of a file, whose frames no receiver has counted, becomes one batch.
-    pub(super) fn read_from_file(&mut self, frames: &FrameBatch) {
+    /// One read of a file, whose frames no receiver has counted, becomes one batch. `pace` is told the ingest times of
+    /// its first and last record, and may wait.
+    pub(super) fn read_from_file(&mut self, frames: &FrameBatch, pace: impl FnOnce(u64, u64)) {
         let id = self.partition.0.to_string();
         counter!(SOURCE_DATAGRAMS, "component_id" => id.clone()).increment(frames.frames.len() as u64);
         counter!(SOURCE_RECEIVED_BYTES, "component_id" => id).increment(frames.data.len() as u64);
         self.decoder.decode(frames, &mut self.builder);
+        if let Some((first, last)) = self.builder.received_ns() {
+            pace(first, last);
+        }
         self.flush();
         self.housekeeping();
     }

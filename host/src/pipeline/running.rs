@@ -162,10 +162,10 @@ struct Pace {
 }
 
 impl Pace {
-    fn keep(&mut self, frames: &FrameBatch) {
-        let (Some(speed), Some(last)) = (self.speed, frames.frames.last()) else { return };
-        let (began, first) = *self.start.get_or_insert_with(|| (Instant::now(), frames.frames[0].received_ns));
-        let due = Duration::from_nanos((last.received_ns.saturating_sub(first) as f64 / speed) as u64);
+    fn keep(&mut self, first: u64, last: u64) {
+        let Some(speed) = self.speed else { return };
+        let (began, first) = *self.start.get_or_insert_with(|| (Instant::now(), first));
+        let due = Duration::from_nanos((last.saturating_sub(first) as f64 / speed) as u64);
         if let Some(ahead) = due.checked_sub(began.elapsed()) {
             std::thread::sleep(ahead);
         }
@@ -196,8 +196,7 @@ fn read(
                 errors.push(error.to_string());
                 false
             });
-            pace.keep(&frames);
-            intake.read_from_file(&frames);
+            intake.read_from_file(&frames, |first, last| pace.keep(first, last));
             if let Some(progress) = &progress {
                 let (done, total) = reader.position();
                 progress(done, total);

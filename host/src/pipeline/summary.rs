@@ -26,8 +26,8 @@ impl Summary {
         self.counters
             .iter()
             .filter(|(name, _)| name.strip_prefix(metric).is_some_and(|rest| rest.is_empty() || rest.starts_with('{')))
-            .map(|(_, v)| v)
-            .sum()
+            .map(|(_, v)| *v)
+            .fold(0.0, |sum, v| sum + v)
     }
 }
 

@@ -71,7 +71,7 @@ impl Tumbling {
             end_ns,
             revision,
             watermark_ns: watermark_ns.min(closed * self.plan.pane_ns),
-            partial: end_pane % self.plan.panes() != 0 || end_ns > watermark_ns,
+            partial: !end_pane.is_multiple_of(self.plan.panes()) || end_ns > watermark_ns,
         }
     }
 

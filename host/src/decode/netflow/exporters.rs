@@ -125,6 +125,13 @@ impl Exporters {
         Self { map: Bounded::new(options.max_exporters.max(1)) }
     }
 
+    /// True for an exporter that is not on the allow-list: nothing it sends is looked at.
+    pub fn is_stranger(&self, peer: IpAddr, options: &DecodeOptions) -> bool {
+        !options.allow.is_empty()
+            && !self.map.map.contains_key(&peer)
+            && !options.allow.iter().any(|net| net.contains(&peer))
+    }
+
     /// The exporter at that address, made when it is new and allowed. `None`: refused, and counted with `bytes`.
     pub fn get(
         &mut self,
@@ -135,10 +142,6 @@ impl Exporters {
         stats: &mut DecodeStats,
     ) -> Option<&mut Exporter> {
         if !self.map.map.contains_key(&peer) {
-            if !options.allow.is_empty() && !options.allow.iter().any(|net| net.contains(&peer)) {
-                stats.strangers += 1;
-                return None;
-            }
             match self.map.make_room(now_ns) {
                 Ok(pushed_out) => {
                     stats.exporters += u64::from(pushed_out.is_none());

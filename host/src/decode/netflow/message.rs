@@ -46,6 +46,8 @@ struct Header {
     domain: u32,
     sets_at: usize,
     end: usize,
+    /// Length that the header gives.
+    announced: usize,
 }
 
 fn read_header(flow_type: FlowType, b: &[u8]) -> Result<Header, Refusal> {
@@ -56,7 +58,14 @@ fn read_header(flow_type: FlowType, b: &[u8]) -> Result<Header, Refusal> {
             return Err(Refusal::ShortHeader);
         }
         let clock = Clock { export_ns: seconds(8), uptime_ms: Some(u32_at(4)), init_ms: 0 };
-        return Ok(Header { clock, sequence: u32_at(12), domain: u32_at(16), sets_at: V9_HEADER, end: b.len() });
+        return Ok(Header {
+            clock,
+            sequence: u32_at(12),
+            domain: u32_at(16),
+            sets_at: V9_HEADER,
+            end: b.len(),
+            announced: 0,
+        });
     }
     if b.len() < IPFIX_HEADER {
         return Err(Refusal::ShortHeader);
@@ -67,8 +76,14 @@ fn read_header(flow_type: FlowType, b: &[u8]) -> Result<Header, Refusal> {
     }
     let clock = Clock { export_ns: seconds(4), uptime_ms: None, init_ms: 0 };
     // A message cut on its way: the sets that are whole are still good.
-    let end = end.min(b.len());
-    Ok(Header { clock, sequence: u32_at(8), domain: u32_at(12), sets_at: IPFIX_HEADER, end })
+    Ok(Header {
+        clock,
+        sequence: u32_at(8),
+        domain: u32_at(12),
+        sets_at: IPFIX_HEADER,
+        end: end.min(b.len()),
+        announced: end,
+    })
 }
 
 impl NetflowDecoder {
@@ -101,6 +116,7 @@ impl NetflowDecoder {
             work.stats.refuse(Refusal::BadLength, bytes.len() - header.end);
         }
         let known_before = domain.layouts.len();
+        let errors_before = work.stats.errors_total();
         // Data records of this message; None once some could not be counted.
         let mut records = Some(0u32);
         let mut rest = &bytes[header.sets_at..header.end];
@@ -156,6 +172,10 @@ impl NetflowDecoder {
                     let _ = work.data_set(domain, sampling, &waiting.origin, id, &waiting.body);
                 }
             }
+        }
+        if bytes.len() < header.announced && work.stats.errors_total() == errors_before {
+            // Cut between two sets: nothing else has noticed.
+            work.stats.refuse(Refusal::BadLength, 0);
         }
         *templates = *templates + domain.layouts.len() - known_before;
         work.stats.templates = work.stats.templates + domain.layouts.len() as u64 - known_before as u64;

@@ -58,6 +58,10 @@ impl NetflowDecoder {
     fn datagram(&mut self, bytes: &[u8], frame: &Frame, out: &mut dyn FlowSink) {
         self.stats.datagrams += 1;
         self.stats.bytes += bytes.len() as u64;
+        if self.exporters.is_stranger(frame.peer.ip(), &self.options) {
+            self.stats.strangers += 1;
+            return;
+        }
         let Some(version) = bytes.first_chunk::<2>() else {
             return self.stats.refuse(Refusal::ShortHeader, bytes.len());
         };

@@ -348,6 +348,28 @@ fn strangers_get_no_state() {
 }
 
 #[test]
+fn a_stranger_is_not_even_parsed() {
+    let options = DecodeOptions { allow: vec!["198.51.100.0/24".parse().unwrap()], ..Default::default() };
+    let mut d = decoder(options);
+    for datagram in [&[][..], &[0, 5, 0, 99], &[0, 10], &[7; 40]] {
+        feed(&mut d, datagram);
+    }
+    assert_eq!((d.stats().strangers, d.stats().errors_total()), (4, 0));
+}
+
+#[test]
+fn an_ipfix_message_cut_between_two_sets_is_counted() {
+    let mut whole = Datagram::new(true).template(300, FIVE).encode();
+    let mut d = decoder(DecodeOptions::default());
+    feed(&mut d, &whole);
+    assert_eq!(d.stats().errors_total(), 0);
+    whole[2..4].copy_from_slice(&u16::MAX.to_be_bytes());
+    feed(&mut d, &whole);
+    assert_eq!(d.stats().errors[Refusal::BadLength as usize], 1);
+    assert!(accounted(d.stats()));
+}
+
+#[test]
 fn exporters_and_templates_are_bounded() {
     let options = DecodeOptions { max_exporters: 2, max_templates_per_exporter: 3, ..Default::default() };
     let mut d = decoder(options);
