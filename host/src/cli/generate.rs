@@ -107,7 +107,7 @@ const PCAP_START_NS: u64 = 1_767_225_600 * SECOND;
 /// Runs the verb.
 pub fn run(args: GenerateArgs) -> miette::Result<()> {
     match args.what {
-        What::Flows(args) => flows(args),
+        What::Flows(args) => flows(*args),
         What::Config => super::print(CONFIG),
     }
 }
@@ -196,7 +196,7 @@ mod tests {
     fn parse(line: &str) -> Result<FlowsArgs, String> {
         let line = Line::try_parse_from(line.split(' ')).map_err(|e| e.to_string())?;
         match line.args.what {
-            What::Flows(args) => Ok(args),
+            What::Flows(args) => Ok(*args),
             What::Config => Err("no flows".into()),
         }
     }
