@@ -15,6 +15,11 @@ use std::net::IpAddr;
 
 /// Observation domains of one exporter.
 const MAX_DOMAINS: usize = 256;
+/// [`Held`] fields of all exporters, 12 bytes each: 4096 exporters with ten templates of 80 fields. Without this bound
+/// a flood of large templates from spoofed addresses would take `max_exporters` times 12 MB.
+pub(super) const MAX_FIELDS: usize = 4 << 20;
+/// From here on newcomers take the place of idle exporters even while there are places.
+const CROWDED_FIELDS: usize = MAX_FIELDS / 4 * 3;
 /// State whose owner was silent so long may be given away.
 const IDLE_NS: u64 = 60 * SECOND;
 
@@ -42,19 +47,39 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
 
     /// Makes room; gives what was pushed out. `Err`: there is none.
     fn make_room(&mut self, now_ns: u64) -> Result<Option<V>, ()> {
-        if self.map.len() < self.limit {
-            return Ok(None);
-        }
+        if self.map.len() < self.limit { Ok(None) } else { self.push_out_idle(now_ns).map(Some).ok_or(()) }
+    }
+
+    /// Removes the one that was silent longest, when that is long enough.
+    fn push_out_idle(&mut self, now_ns: u64) -> Option<V> {
         if now_ns < self.search_after_ns {
-            return Err(());
+            return None;
         }
         let oldest = self.map.iter().min_by_key(|(_, (seen, _))| *seen).map(|(k, (seen, _))| (*k, *seen));
         match oldest {
-            Some((key, seen)) if now_ns.saturating_sub(seen) >= IDLE_NS => Ok(self.map.remove(&key).map(|(_, v)| v)),
+            Some((key, seen)) if now_ns.saturating_sub(seen) >= IDLE_NS => self.map.remove(&key).map(|(_, v)| v),
             _ => {
                 self.search_after_ns = now_ns + SECOND;
-                Err(())
+                None
             }
+        }
+    }
+}
+
+/// What templates take.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Held {
+    pub templates: usize,
+    /// Their fields; each template counts for some more.
+    pub fields: usize,
+}
+
+impl Held {
+    /// `self` after what was `before` has become `after`.
+    pub fn changed(self, before: Self, after: Self) -> Self {
+        Self {
+            templates: self.templates + after.templates - before.templates,
+            fields: self.fields + after.fields - before.fields,
         }
     }
 }
@@ -65,7 +90,7 @@ pub(super) struct Exporter {
     domains: Bounded<(FlowType, u32), Domain>,
     sampling: Sampling,
     /// Templates of all domains.
-    templates: usize,
+    held: Held,
 }
 
 /// What decoding one datagram needs of its exporter.
@@ -73,7 +98,7 @@ pub(super) struct Scope<'a> {
     pub domain: &'a mut Domain,
     pub sampling: &'a mut Sampling,
     /// Templates of all domains of the exporter.
-    pub templates: &'a mut usize,
+    pub held: &'a mut Held,
 }
 
 /// One observation domain of an exporter (v5, v7: an engine).
@@ -89,22 +114,22 @@ pub(super) struct Domain {
 
 impl Exporter {
     /// The domain of that number, made when it is new.
-    pub fn domain(&mut self, version: FlowType, id: u32, now_ns: u64, stats: &mut DecodeStats) -> Option<Scope<'_>> {
+    pub fn domain(&mut self, version: FlowType, id: u32, now_ns: u64, all: &mut Held) -> Option<Scope<'_>> {
         let key = (version, id);
         // Looked up twice only for newcomers; the borrow checker forbids returning from the first look-up.
         if !self.domains.map.contains_key(&key) {
             match self.domains.make_room(now_ns) {
                 Ok(pushed_out) => {
-                    let gone = pushed_out.map_or(0, |d| d.layouts.len());
-                    self.templates -= gone;
-                    stats.templates -= gone as u64;
+                    let gone = pushed_out.map_or(Held::default(), |d| d.layouts.held());
+                    self.held = self.held.changed(gone, Held::default());
+                    *all = all.changed(gone, Held::default());
                 }
                 Err(()) => return None,
             }
             self.domains.map.insert(key, (now_ns, Domain::new()));
         }
         let domain = self.domains.get_mut(&key, now_ns)?;
-        Some(Scope { domain, sampling: &mut self.sampling, templates: &mut self.templates })
+        Some(Scope { domain, sampling: &mut self.sampling, held: &mut self.held })
     }
 }
 
@@ -139,21 +164,21 @@ impl Exporters {
         now_ns: u64,
         bytes: usize,
         options: &DecodeOptions,
+        all: &mut Held,
         stats: &mut DecodeStats,
     ) -> Option<&mut Exporter> {
         if !self.map.map.contains_key(&peer) {
-            match self.map.make_room(now_ns) {
-                Ok(pushed_out) => {
-                    stats.exporters += u64::from(pushed_out.is_none());
-                    stats.templates -= pushed_out.map_or(0, |e| e.templates as u64);
-                }
-                Err(()) => {
-                    stats.refuse(Refusal::ExporterLimit, bytes);
-                    return None;
-                }
+            let Ok(mut pushed_out) = self.map.make_room(now_ns) else {
+                stats.refuse(Refusal::ExporterLimit, bytes);
+                return None;
+            };
+            if pushed_out.is_none() && all.fields >= CROWDED_FIELDS {
+                pushed_out = self.map.push_out_idle(now_ns);
             }
+            stats.exporters += u64::from(pushed_out.is_none());
+            *all = all.changed(pushed_out.map_or(Held::default(), |e| e.held), Held::default());
             let sampling = Sampling::new(options, peer);
-            let exporter = Exporter { domains: Bounded::new(MAX_DOMAINS), sampling, templates: 0 };
+            let exporter = Exporter { domains: Bounded::new(MAX_DOMAINS), sampling, held: Held::default() };
             self.map.map.insert(peer, (now_ns, exporter));
         }
         self.map.get_mut(&peer, now_ns)

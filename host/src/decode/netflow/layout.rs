@@ -1,7 +1,8 @@
 //! Templates as the decoder needs them: for each field its target and width. Comes in: template and options template
-//! sets (RFC 3954 5.2, 6.1; RFC 7011 3.4); goes out: layouts by template id. Kept beside the parser library's own
-//! cache, so that the bytes it should have consumed are known, and sets that it loses can be walked here.
+//! sets (RFC 3954 5.2, 6.1; RFC 7011 3.4); goes out: layouts by template id, and records cut out of sets by them.
+//! Refused: templates whose records would be empty, and such with more than [`MAX_FIELDS`] fields.
 
+use super::exporters::Held;
 use super::target::{Target, V9_SCOPE};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -41,6 +42,9 @@ pub(super) struct Layout {
     pub used: u64,
 }
 
+/// What a layout takes besides its fields, in fields.
+const LAYOUT_FIELDS: usize = 8;
+
 impl Layout {
     fn new(fields: Vec<FieldSpec>, kind: Kind) -> Option<Self> {
         let min_len = fields.iter().map(|f| if f.len == VARIABLE { 1 } else { usize::from(f.len) }).sum();
@@ -54,6 +58,11 @@ impl Layout {
             learned_ns: 0,
             used: 0,
         })
+    }
+
+    /// What it takes, in fields.
+    pub fn cost(&self) -> usize {
+        self.fields.len() + LAYOUT_FIELDS
     }
 
     /// Calls `f` for each field of the record at the start of `body`; gives the record's length. `None`: no whole
@@ -212,6 +221,8 @@ impl Cursor<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Layouts {
     by_id: HashMap<u16, Layout, foldhash::fast::RandomState>,
+    /// Sum of [`Layout::cost`].
+    fields: usize,
     clock: u64,
 }
 
@@ -221,7 +232,7 @@ impl Layouts {
     pub fn get(&mut self, id: u16, now_ns: u64, ttl_ns: u64) -> Option<&Layout> {
         let Entry::Occupied(entry) = self.by_id.entry(id) else { return None };
         if ttl_ns > 0 && now_ns.saturating_sub(entry.get().learned_ns) > ttl_ns {
-            entry.remove();
+            self.fields -= entry.remove().cost();
             return None;
         }
         let layout = entry.into_mut();
@@ -234,32 +245,35 @@ impl Layouts {
     pub fn insert(&mut self, id: u16, mut layout: Layout) {
         self.clock += 1;
         layout.used = self.clock;
-        self.by_id.insert(id, layout);
-    }
-
-    /// True when that id is known.
-    pub fn contains(&self, id: u16) -> bool {
-        self.by_id.contains_key(&id)
+        self.fields += layout.cost();
+        self.fields -= self.by_id.insert(id, layout).map_or(0, |old| old.cost());
     }
 
     /// Forgets one.
     pub fn remove(&mut self, id: u16) {
-        self.by_id.remove(&id);
+        self.fields -= self.by_id.remove(&id).map_or(0, |l| l.cost());
     }
 
     /// Forgets all of a kind.
     pub fn remove_all(&mut self, kind: Kind) {
         self.by_id.retain(|_, l| l.kind != kind);
+        self.fields = self.by_id.values().map(Layout::cost).sum();
     }
 
     /// Forgets the one least recently used.
     pub fn evict(&mut self) {
         if let Some(id) = self.by_id.iter().min_by_key(|(_, l)| l.used).map(|(id, _)| *id) {
-            self.by_id.remove(&id);
+            self.remove(id);
         }
     }
 
-    pub fn len(&self) -> usize {
-        self.by_id.len()
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// What they take.
+    pub fn held(&self) -> Held {
+        Held { templates: self.by_id.len(), fields: self.fields }
     }
 }

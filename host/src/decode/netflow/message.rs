@@ -2,7 +2,7 @@
 
 use super::NetflowDecoder;
 use super::clock::Clock;
-use super::exporters::{Domain, Scope};
+use super::exporters::{Domain, MAX_FIELDS, Scope};
 use super::layout::{Definition, Kind, Layout, read_template_set};
 use super::pending::Key;
 use super::row::{Origin, Rate, Row};
@@ -94,13 +94,14 @@ impl NetflowDecoder {
             Err(why) => return self.stats.refuse(why, bytes.len()),
         };
         let (peer, now_ns) = (frame.peer.ip(), frame.received_ns);
-        let Some(exporter) = self.exporters.get(peer, now_ns, bytes.len(), &self.options, &mut self.stats) else {
+        let (options, all) = (&self.options, &mut self.held);
+        let Some(exporter) = self.exporters.get(peer, now_ns, bytes.len(), options, all, &mut self.stats) else {
             return;
         };
-        let Some(scope) = exporter.domain(flow_type, header.domain, now_ns, &mut self.stats) else {
+        let Some(scope) = exporter.domain(flow_type, header.domain, now_ns, all) else {
             return self.stats.refuse(Refusal::DomainLimit, bytes.len());
         };
-        let Scope { domain, sampling, templates } = scope;
+        let Scope { domain, sampling, held } = scope;
         let mut origin = Origin {
             sampler_address: Addr::from(peer),
             domain: header.domain,
@@ -115,7 +116,7 @@ impl NetflowDecoder {
         if bytes.len() > header.end {
             work.stats.refuse(Refusal::BadLength, bytes.len() - header.end);
         }
-        let known_before = domain.layouts.len();
+        let before = domain.layouts.held();
         let errors_before = work.stats.errors_total();
         // Data records of this message; None once some could not be counted.
         let mut records = Some(0u32);
@@ -159,13 +160,19 @@ impl NetflowDecoder {
                     continue;
                 };
                 layout.learned_ns = now_ns;
-                let known = *templates + domain.layouts.len() - known_before;
-                if known >= self.options.max_templates_per_exporter && !domain.layouts.contains(id) {
-                    if domain.layouts.len() == 0 {
-                        work.stats.refuse(Refusal::TemplateLimit, 0);
-                        continue;
-                    }
+                // What comes in the place of an old one needs no room of its own.
+                domain.layouts.remove(id);
+                let full = |domain: &Domain| {
+                    let now = domain.layouts.held();
+                    held.changed(before, now).templates >= options.max_templates_per_exporter
+                        || all.changed(before, now).fields + layout.cost() > MAX_FIELDS
+                };
+                while full(domain) && !domain.layouts.is_empty() {
                     domain.layouts.evict();
+                }
+                if full(domain) {
+                    work.stats.refuse(Refusal::TemplateLimit, 0);
+                    continue;
                 }
                 domain.layouts.insert(id, layout);
                 for waiting in self.pending.take(key(id), work.stats) {
@@ -177,8 +184,9 @@ impl NetflowDecoder {
             // Cut between two sets: nothing else has noticed.
             work.stats.refuse(Refusal::BadLength, 0);
         }
-        *templates = *templates + domain.layouts.len() - known_before;
-        work.stats.templates = work.stats.templates + domain.layouts.len() as u64 - known_before as u64;
+        *held = held.changed(before, domain.layouts.held());
+        *all = all.changed(before, domain.layouts.held());
+        work.stats.templates = all.templates as u64;
         let units = if ipfix { records } else { Some(1) };
         see(&mut domain.sequence, flow_type, header.sequence, units, work.stats);
     }

@@ -11,13 +11,15 @@ mod fixed;
 mod layout;
 mod message;
 mod pending;
+#[cfg(test)]
+mod properties;
 mod row;
 mod target;
 #[cfg(test)]
 mod tests;
 mod value;
 
-use self::exporters::Exporters;
+use self::exporters::{Exporters, Held};
 use self::pending::Pending;
 use self::row::{Origin, Rate, Row};
 use super::Decoder;
@@ -33,6 +35,8 @@ pub struct NetflowDecoder {
     want_extra: bool,
     ttl_ns: u64,
     exporters: Exporters,
+    /// Templates of all exporters.
+    held: Held,
     pending: Pending,
     /// For v5 and v7, which have no templates.
     stateless: NetflowParser,
@@ -47,6 +51,7 @@ impl NetflowDecoder {
             want_extra,
             ttl_ns: options.template_ttl_secs.saturating_mul(SECOND),
             exporters: Exporters::new(options),
+            held: Held::default(),
             pending: Pending::new(options.pending_bytes),
             stateless: NetflowParser::default(),
             row: Row::default(),
@@ -90,12 +95,14 @@ impl NetflowDecoder {
         };
         let now_ns = frame.received_ns;
         let peer = frame.peer.ip();
-        let Some(exporter) = self.exporters.get(peer, now_ns, bytes.len(), &self.options, &mut self.stats) else {
+        let (options, all) = (&self.options, &mut self.held);
+        let Some(exporter) = self.exporters.get(peer, now_ns, bytes.len(), options, all, &mut self.stats) else {
             return;
         };
-        let Some(scope) = exporter.domain(flow_type, domain, now_ns, &mut self.stats) else {
+        let Some(scope) = exporter.domain(flow_type, domain, now_ns, all) else {
             return self.stats.refuse(Refusal::DomainLimit, bytes.len());
         };
+        self.stats.templates = all.templates as u64;
         self.stats.framing_bytes += fixed::HEADER as u64;
         self.stats.decoded_bytes += (count * record_len) as u64;
         let trailing = bytes.len() - fixed::HEADER - count * record_len;

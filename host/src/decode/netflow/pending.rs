@@ -2,14 +2,14 @@
 
 use super::row::Origin;
 use crate::decode::stats::{DecodeStats, Refusal};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 
 /// Bookkeeping of one set: keeps a flood of tiny sets within the bound.
-const OVERHEAD: usize = 128;
+const OVERHEAD: usize = 256;
 
 /// Whose template a set waits for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Key {
     pub peer: IpAddr,
     pub ipfix: bool,
@@ -25,17 +25,22 @@ pub(super) struct Waiting {
     pub body: Box<[u8]>,
 }
 
-/// All of them, oldest first.
+/// All of them. Taking a template's sets costs nothing when it has none: a datagram may bring hundreds of templates
+/// while tens of thousands of sets wait.
 #[derive(Debug)]
 pub(super) struct Pending {
-    sets: VecDeque<Waiting>,
+    /// By number of arrival.
+    sets: BTreeMap<u64, Waiting>,
+    /// Numbers of the sets that wait for a template, oldest first.
+    by_key: HashMap<Key, VecDeque<u64>>,
+    arrived: u64,
     held: usize,
     limit: usize,
 }
 
 impl Pending {
     pub fn new(limit: usize) -> Self {
-        Self { sets: VecDeque::new(), held: 0, limit }
+        Self { sets: BTreeMap::new(), by_key: HashMap::new(), arrived: 0, held: 0, limit }
     }
 
     /// Keeps a copy of a set, or counts its bytes as lost.
@@ -46,40 +51,40 @@ impl Pending {
             stats.refuse(Refusal::MissingTemplate, body.len());
             return;
         }
-        while self.held + cost > self.limit {
-            let Some(oldest) = self.sets.pop_front() else { break };
-            self.give_up(&oldest, stats);
-        }
+        while self.held + cost > self.limit && self.give_up_oldest(stats) {}
         self.held += cost;
         stats.pending_buffered += 1;
         stats.pending_bytes += body.len() as u64;
-        self.sets.push_back(Waiting { key, origin, body: body.into() });
+        self.arrived += 1;
+        self.by_key.entry(key).or_default().push_back(self.arrived);
+        self.sets.insert(self.arrived, Waiting { key, origin, body: body.into() });
     }
 
     /// Takes out the sets that waited for this template.
     pub fn take(&mut self, key: Key, stats: &mut DecodeStats) -> Vec<Waiting> {
-        if self.sets.is_empty() {
-            return Vec::new();
-        }
-        let mut found = Vec::new();
-        let all = std::mem::take(&mut self.sets);
-        for set in all {
-            if set.key == key {
-                self.held -= set.body.len() + OVERHEAD;
-                stats.pending_replayed += 1;
-                stats.pending_bytes -= set.body.len() as u64;
-                found.push(set);
-            } else {
-                self.sets.push_back(set);
-            }
+        let numbers = self.by_key.remove(&key).unwrap_or_default();
+        let found: Vec<Waiting> = numbers.iter().filter_map(|number| self.sets.remove(number)).collect();
+        for set in &found {
+            self.held -= set.body.len() + OVERHEAD;
+            stats.pending_replayed += 1;
+            stats.pending_bytes -= set.body.len() as u64;
         }
         found
     }
 
-    fn give_up(&mut self, set: &Waiting, stats: &mut DecodeStats) {
+    /// False when there is none.
+    fn give_up_oldest(&mut self, stats: &mut DecodeStats) -> bool {
+        let Some((_, set)) = self.sets.pop_first() else { return false };
+        if let Some(numbers) = self.by_key.get_mut(&set.key) {
+            numbers.pop_front();
+            if numbers.is_empty() {
+                self.by_key.remove(&set.key);
+            }
+        }
         self.held -= set.body.len() + OVERHEAD;
         stats.pending_expired += 1;
         stats.pending_bytes -= set.body.len() as u64;
         stats.refuse(Refusal::MissingTemplate, set.body.len());
+        true
     }
 }

@@ -1,14 +1,13 @@
 use super::*;
 use crate::decode::stats::RateOrigin;
 use crate::model::FlowRecord;
-use proptest::prelude::*;
 use std::net::SocketAddr;
 
 const RECEIVED: u64 = 1_700_000_100 * SECOND;
 const EXPORTED: u32 = 1_700_000_000;
 
 /// A small encoder: sets of one datagram.
-struct Datagram {
+pub(super) struct Datagram {
     ipfix: bool,
     domain: u32,
     sequence: u32,
@@ -17,14 +16,14 @@ struct Datagram {
 }
 
 /// An element: enterprise number (0: IANA), number, length.
-type Element = (u32, u16, u16);
+pub(super) type Element = (u32, u16, u16);
 
 impl Datagram {
-    fn new(ipfix: bool) -> Self {
+    pub(super) fn new(ipfix: bool) -> Self {
         Self { ipfix, domain: 7, sequence: 0, uptime_ms: 1_000_000, sets: Vec::new() }
     }
 
-    fn set(mut self, id: u16, body: &[u8]) -> Self {
+    pub(super) fn set(mut self, id: u16, body: &[u8]) -> Self {
         self.sets.extend(id.to_be_bytes());
         self.sets.extend((body.len() as u16 + 4).to_be_bytes());
         self.sets.extend(body);
@@ -44,7 +43,7 @@ impl Datagram {
         b
     }
 
-    fn template(self, id: u16, fields: &[Element]) -> Self {
+    pub(super) fn template(self, id: u16, fields: &[Element]) -> Self {
         let mut body = id.to_be_bytes().to_vec();
         body.extend((fields.len() as u16).to_be_bytes());
         body.extend(self.elements(fields));
@@ -53,7 +52,7 @@ impl Datagram {
     }
 
     /// The first field is the scope.
-    fn options_template(self, id: u16, fields: &[Element]) -> Self {
+    pub(super) fn options_template(self, id: u16, fields: &[Element]) -> Self {
         let mut body = id.to_be_bytes().to_vec();
         let (a, b) = if self.ipfix { (fields.len(), 1) } else { (4, (fields.len() - 1) * 4) };
         body.extend((a as u16).to_be_bytes());
@@ -63,7 +62,7 @@ impl Datagram {
         self.set(set_id, &body)
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut b = Vec::new();
         if self.ipfix {
             b.extend(10u16.to_be_bytes());
@@ -96,7 +95,7 @@ fn v5(count: u16, sampling: u16, sequence: u32, records: &[[u8; 48]]) -> Vec<u8>
     b
 }
 
-fn decoder(options: DecodeOptions) -> NetflowDecoder {
+pub(super) fn decoder(options: DecodeOptions) -> NetflowDecoder {
     NetflowDecoder::new(&options, true)
 }
 
@@ -108,12 +107,12 @@ fn feed_from(d: &mut NetflowDecoder, peer: &str, at_ns: u64, datagram: &[u8]) ->
     out
 }
 
-fn feed(d: &mut NetflowDecoder, datagram: &[u8]) -> Vec<FlowRecord> {
+pub(super) fn feed(d: &mut NetflowDecoder, datagram: &[u8]) -> Vec<FlowRecord> {
     feed_from(d, "192.0.2.1:50000", RECEIVED, datagram)
 }
 
 /// Every byte is somewhere.
-fn accounted(s: &DecodeStats) -> bool {
+pub(super) fn accounted(s: &DecodeStats) -> bool {
     s.framing_bytes + s.decoded_bytes + s.padding_bytes + s.undecoded_total() + s.pending_bytes == s.bytes
 }
 
@@ -175,6 +174,28 @@ fn waiting_data_is_bounded() {
     assert!(accounted(s));
     let out = feed(&mut d, &Datagram::new(true).template(300, FIVE).encode());
     assert_eq!(out.last().unwrap().bytes, 99, "the newest are kept");
+}
+
+#[test]
+fn a_template_takes_its_own_sets_and_leaves_the_others() {
+    let mut d = decoder(DecodeOptions { pending_bytes: 1500, ..Default::default() });
+    for n in 0..4 {
+        feed(&mut d, &Datagram::new(true).set(300 + n % 2, &five(u32::from(n))).encode());
+    }
+    let learned = |d: &mut NetflowDecoder, id| {
+        let out = feed(d, &Datagram::new(true).template(id, FIVE).encode());
+        out.iter().map(|r| r.bytes).collect::<Vec<_>>()
+    };
+    assert_eq!(learned(&mut d, 301), [1, 3]);
+    // The two of 300 are still there, and the oldest of them goes first.
+    for n in 10..14 {
+        feed(&mut d, &Datagram::new(true).set(302, &five(n)).encode());
+    }
+    assert_eq!(d.stats().pending_expired, 1);
+    assert_eq!(learned(&mut d, 300), [2]);
+    assert_eq!(learned(&mut d, 302), [10, 11, 12, 13]);
+    assert_eq!(d.stats().pending_bytes, 0);
+    assert!(accounted(d.stats()));
 }
 
 #[test]
@@ -394,6 +415,27 @@ fn exporters_and_templates_are_bounded() {
 }
 
 #[test]
+fn a_flood_of_large_templates_is_bounded() {
+    let mut d = decoder(DecodeOptions::default());
+    let fields = [(0, 8, 4); 1024];
+    let large = |id| Datagram::new(false).template(id, &fields).encode();
+    for exporter in 0..5 {
+        for id in 0..1024 {
+            feed_from(&mut d, &format!("192.0.2.{exporter}:1"), RECEIVED, &large(300 + id));
+        }
+        assert!(d.held.fields <= exporters::MAX_FIELDS, "{:?}", d.held);
+    }
+    assert_eq!(d.stats().errors[Refusal::TemplateLimit as usize], 1024, "the fifth has no room and takes nobody's");
+    assert_eq!(d.stats().templates, d.held.templates as u64);
+    let datagram = Datagram::new(false).template(300, FIVE).set(300, &five(1)).encode();
+    assert_eq!(feed_from(&mut d, "192.0.2.1:1", RECEIVED, &datagram).len(), 1, "in the place of its own");
+    let later = RECEIVED + 61 * SECOND;
+    assert_eq!(feed_from(&mut d, "192.0.2.9:1", later, &datagram).len(), 1, "a silent exporter gave way");
+    assert!(d.held.fields < exporters::MAX_FIELDS - 1000 * 1024, "{:?}", d.held);
+    assert!(accounted(d.stats()));
+}
+
+#[test]
 fn old_templates_are_forgotten() {
     let mut d = decoder(DecodeOptions { template_ttl_secs: 10, ..Default::default() });
     feed(&mut d, &Datagram::new(true).template(300, FIVE).encode());
@@ -414,158 +456,4 @@ fn a_template_sent_anew_with_other_fields_counts() {
     let out = feed(&mut d, &Datagram::new(false).set(300, &body).encode());
     assert_eq!(out.len(), 1);
     assert_eq!((out[0].bytes, out[0].src_port), (77, 53));
-}
-
-/// Elements of every kind of target, with the widths that exporters use.
-fn elements() -> impl Strategy<Value = Vec<Element>> {
-    let element = prop_oneof![
-        prop::sample::select(vec![(0u32, 8u16, 4u16), (0, 12, 4), (0, 27, 16), (0, 28, 16), (0, 56, 6), (0, 15, 4)]),
-        (prop::sample::select(vec![1u16, 2, 10, 14, 16, 17, 31, 34, 48, 85, 86, 231, 232]), 1u16..=8)
-            .prop_map(|(e, len)| (0, e, len)),
-        prop::sample::select(vec![(0, 4, 1), (0, 5, 1), (0, 6, 1), (0, 7, 2), (0, 11, 2), (0, 61, 1), (0, 89, 1)]),
-        prop::sample::select(vec![(0, 150, 4), (0, 152, 8), (0, 153, 8), (0, 154, 8), (0, 21, 4), (0, 22, 4)]),
-        (128u16..500, 1u16..20).prop_map(|(e, len)| (0, e, len)),
-    ];
-    prop::collection::vec(element, 1..20)
-}
-
-/// Elements that the library keeps as they are.
-const PLAIN: &[Element] = &[
-    (0, 8, 4),
-    (0, 12, 4),
-    (0, 27, 16),
-    (0, 28, 16),
-    (0, 7, 2),
-    (0, 11, 2),
-    (0, 1, 4),
-    (0, 1, 8),
-    (0, 2, 4),
-    (0, 10, 4),
-];
-
-/// Per record and field, the bytes that the library found.
-fn library_records(packet: &NetflowPacket) -> Vec<Vec<Vec<u8>>> {
-    use netflow_parser::variable_versions::{ipfix, v9};
-    let bytes = |value: &netflow_parser::FieldValue| {
-        let mut bytes = Vec::new();
-        value.write_be_bytes(&mut bytes).unwrap();
-        bytes
-    };
-    let mut out = Vec::new();
-    match packet {
-        NetflowPacket::V9(p) => {
-            for set in &p.flowsets {
-                if let v9::FlowSetBody::Data(data) = &set.body {
-                    out.extend(data.fields.iter().map(|r| r.iter().map(|(_, v)| bytes(v)).collect::<Vec<_>>()));
-                }
-            }
-        }
-        NetflowPacket::IPFix(p) => {
-            for set in &p.flowsets {
-                if let ipfix::FlowSetBody::Data(data) = &set.body {
-                    out.extend(data.fields.iter().map(|r| r.iter().map(|(_, v)| bytes(v)).collect::<Vec<_>>()));
-                }
-            }
-        }
-        _ => {}
-    }
-    out
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
-
-    /// What came before its template and what came after it are decoded alike.
-    #[test]
-    fn waiting_changes_nothing(
-        ipfix in any::<bool>(),
-        fields in elements(),
-        bytes in prop::collection::vec(any::<u8>(), 0..600),
-    ) {
-        let template = Datagram::new(ipfix).template(300, &fields).encode();
-        let data = Datagram::new(ipfix).set(300, &bytes).encode();
-        let (mut first, mut last) = (decoder(DecodeOptions::default()), decoder(DecodeOptions::default()));
-        feed(&mut first, &template);
-        let after = feed(&mut first, &data);
-        prop_assert_eq!(feed(&mut last, &data).len(), 0);
-        prop_assert_eq!(after, feed(&mut last, &template));
-        prop_assert!(accounted(first.stats()) && accounted(last.stats()));
-    }
-
-    /// The second opinion: `netflow_parser` finds the same records with the same bytes in the same fields.
-    #[test]
-    fn the_library_agrees(
-        ipfix in any::<bool>(),
-        fields in prop::collection::vec(prop::sample::select(PLAIN.to_vec()), 1..20),
-        bytes in prop::collection::vec(any::<u8>(), 0..600),
-    ) {
-        let mut parser = NetflowParser::default();
-        prop_assert!(parser.parse_bytes(&Datagram::new(ipfix).template(300, &fields).encode()).error.is_none());
-        let packets = parser.parse_bytes(&Datagram::new(ipfix).set(300, &bytes).encode()).packets;
-        let theirs: Vec<Vec<Vec<u8>>> = packets.iter().flat_map(library_records).collect();
-        let len: usize = fields.iter().map(|f| usize::from(f.2)).sum();
-        let ours: Vec<Vec<Vec<u8>>> = bytes
-            .chunks_exact(len)
-            .map(|record| {
-                let mut at = 0;
-                fields.iter().map(|f| { at += usize::from(f.2); record[at - usize::from(f.2)..at].to_vec() }).collect()
-            })
-            .collect();
-        prop_assert_eq!(&theirs, &ours);
-        // And our decoder makes the same flow records of them as of each record alone.
-        let mut d = decoder(DecodeOptions::default());
-        feed(&mut d, &Datagram::new(ipfix).template(300, &fields).encode());
-        let together = feed(&mut d, &Datagram::new(ipfix).set(300, &bytes).encode());
-        let alone: Vec<FlowRecord> = theirs
-            .iter()
-            .flat_map(|record| feed(&mut d, &Datagram::new(ipfix).set(300, &record.concat()).encode()))
-            .collect();
-        prop_assert_eq!(together.len(), theirs.len());
-        prop_assert_eq!(together, alone);
-    }
-
-    #[test]
-    fn random_bytes_are_accounted_for(
-        datagrams in prop::collection::vec((0u8..14, prop::collection::vec(any::<u8>(), 0..300)), 1..8),
-    ) {
-        let mut d = decoder(DecodeOptions::default());
-        for (version, mut bytes) in datagrams {
-            if bytes.len() >= 2 {
-                bytes[..2].copy_from_slice(&[0, version]);
-            }
-            feed(&mut d, &bytes);
-        }
-        prop_assert!(accounted(d.stats()), "{:?}", d.stats());
-    }
-
-    /// Valid datagrams with some bytes changed, cut anywhere.
-    #[test]
-    fn mutated_and_truncated_datagrams_are_accounted_for(
-        ipfix in any::<bool>(),
-        fields in elements(),
-        body in prop::collection::vec(any::<u8>(), 0..200),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
-        cut in any::<prop::sample::Index>(),
-        waiting in 0usize..2000,
-    ) {
-        let whole = Datagram::new(ipfix)
-            .set(301, &body)
-            .template(300, &fields)
-            .options_template(301, &[(0, 1, 4), (0, 48, 2), (0, 305, 4), (0, 306, 4)])
-            .set(300, &body)
-            .set(301, &body)
-            .encode();
-        let mut changed = whole.clone();
-        for (at, value) in changes {
-            let at = at.index(changed.len());
-            changed[at] = value;
-        }
-        changed.truncate(cut.index(changed.len()) + 1);
-        let mut d = decoder(DecodeOptions { pending_bytes: waiting, ..Default::default() });
-        for datagram in [&changed, &whole, &changed] {
-            feed(&mut d, datagram);
-            prop_assert!(accounted(d.stats()), "{:?}", d.stats());
-        }
-        prop_assert!(d.stats().pending_bytes <= waiting as u64);
-    }
 }
