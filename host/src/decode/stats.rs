@@ -194,8 +194,13 @@ impl DecodeStats {
                 metrics::counter!(name, "component_id" => id()).increment(now - before);
             }
         }
-        metrics::gauge!(t::DECODE_TEMPLATES, "component_id" => id()).set(self.templates as f64);
-        metrics::gauge!(t::DECODE_EXPORTERS, "component_id" => id()).set(self.exporters as f64);
+        // Differences, because the decoders of several sockets share a gauge.
+        for (name, now, before) in [
+            (t::DECODE_TEMPLATES, self.templates, previous.templates),
+            (t::DECODE_EXPORTERS, self.exporters, previous.exporters),
+        ] {
+            metrics::gauge!(name, "component_id" => id()).increment(now as f64 - before as f64);
+        }
         previous.clone_from(self);
     }
 }
@@ -253,6 +258,24 @@ mod tests {
         stats.refuse(Refusal::TruncatedSet, 12);
         let line = stats.to_string();
         assert_eq!(line, "3 packets, 7 records (IPFIX 7), 1 errors (truncated_set 1), 12 undecoded bytes");
+    }
+
+    #[test]
+    fn the_decoders_of_several_sockets_share_a_gauge() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let templates = || {
+            let text = recorder.handle().render();
+            let line = text.lines().find_map(|l| l.strip_prefix("kaminari_decode_templates{component_id=\"edge\"} "));
+            line.map(str::to_owned)
+        };
+        metrics::with_local_recorder(&recorder, || {
+            let (mut one, mut two) = (DecodeStats::default(), DecodeStats::default());
+            DecodeStats { templates: 5, ..Default::default() }.publish(&mut one, "edge");
+            DecodeStats { templates: 7, ..Default::default() }.publish(&mut two, "edge");
+            assert_eq!(templates().as_deref(), Some("12"));
+            DecodeStats { templates: 2, ..Default::default() }.publish(&mut one, "edge");
+            assert_eq!(templates().as_deref(), Some("9"));
+        });
     }
 
     #[test]

@@ -101,7 +101,8 @@ impl Intake {
     /// Another file begins that needs a decoder of its own.
     pub(super) fn replace_decoder(&mut self, decoder: Box<dyn Decoder>) {
         self.decoder.stats().publish(&mut self.published, &self.partition.0);
-        self.published = DecodeStats::default();
+        // Its templates and exporters go with it.
+        DecodeStats::default().publish(&mut self.published, &self.partition.0);
         self.decoder = decoder;
     }
 
