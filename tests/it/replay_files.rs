@@ -183,3 +183,33 @@ fn a_reader_may_leave() {
     assert_eq!(leaves(&["list", "--format", "json"]).lines().count(), 1);
     assert!(leaves(&["replay", "-c", "kaminari.toml", "--input", capture.to_str().unwrap()]).contains("\"open\""));
 }
+
+/// True when the process has a handler for SIGTERM.
+fn catches_sigterm(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask =
+        status.lines().find_map(|l| l.strip_prefix("SigCgt:")).and_then(|m| u64::from_str_radix(m.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (15 - 1)) != 0)
+}
+
+#[test]
+fn a_signal_stops_a_replay_and_what_was_read_is_told() {
+    let case = Case::new("");
+    let capture = case.capture();
+    let mut command = kaminari();
+    command.current_dir(case.0.path()).args(["replay", "-c", "kaminari.toml", "--summary", "summary.json"]);
+    // So slow that the second piece of the file is hours away.
+    command.args(["--speed", "0.0001", "--input"]).arg(&capture);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !catches_sigterm(child.id()) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let kill = format!("kill -TERM {}", child.id());
+    assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("stopped by a signal before the end"), "{stderr}");
+    assert!(case.summary().total("kaminari_source_datagrams_total") > 0.0, "{stderr}");
+}

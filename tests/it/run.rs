@@ -136,7 +136,8 @@ impl Engine {
     }
 
     fn terminate(&mut self) -> ExitStatus {
-        let kill = format!("kill -TERM {}", self.child.0.id());
+        // Twice, as `timeout` and many supervisors do: the process and then its group. That is one request.
+        let kill = format!("kill -TERM {0} && kill -TERM {0}; true", self.child.0.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         self.child.wait()
     }
@@ -332,6 +333,12 @@ fn what_cannot_start_says_so_with_its_exit_code() {
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains(&format!("api cannot listen on {taken}")), "{stderr}");
     drop(keep);
+
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, stderr) = start(&config(&address, "127.0.0.1:0", window));
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains(&address) && stderr.contains("[sources.edge]"), "{stderr}");
 
     let (code, stderr) = start("[pipelines.p]\nsource = []\n");
     assert_eq!(code, Some(78), "{stderr}");

@@ -7,6 +7,7 @@ mod generate;
 mod list;
 mod replay;
 mod run;
+mod signals;
 mod validate;
 
 use crate::config::{self, ConfigDiagnostic, ConfigErrors, Plan};

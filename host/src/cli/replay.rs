@@ -1,7 +1,9 @@
 //! `kaminari replay`: a recorded capture or flow file through the real pipelines, in event time. Incidents go to stdout
-//! as JSON lines (or text), never to the sinks of the configuration; scored rows to `--scores`. Runs repeat exactly.
+//! as JSON lines (or text), never to the sinks of the configuration; scored rows to `--scores`. Runs repeat exactly. A
+//! signal stops it: what was read is finished, and the exit code says that it was not all.
 
 use super::ConfigArgs;
+use super::signals::{self, Signals};
 use crate::pipeline::{Input, Progress, Running, ScoreWriter, build, publish_process, summarise};
 use crate::sink::stdout::{Format, StdoutConfig, StdoutSink};
 use crate::telemetry;
@@ -11,7 +13,7 @@ use miette::{IntoDiagnostic, WrapErr, miette};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -87,8 +89,15 @@ pub fn run(args: ReplayArgs) -> miette::Result<()> {
             bar.set_position(done);
         }) as Progress
     });
+    let runtime = signals::runtime()?;
+    let mut signals = runtime.block_on(async { Signals::catch() })?;
     let running = Running::start(built, args.speed.0, progress).map_err(|e| super::build_failed(&plan, e))?;
-    let outcome = running.wait();
+    let stopped = runtime.block_on(signals.until_stopped(&running, Duration::from_millis(5)));
+    runtime.spawn(signals.then_leave());
+    let mut outcome = running.wait();
+    if stopped {
+        outcome.errors.push("stopped by a signal before the end of the input".into());
+    }
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }

@@ -1,6 +1,7 @@
 //! `kaminari run`: the daemon. Stops on SIGTERM or SIGINT (sources stop, queues run empty, windows close, incidents
 //! leave) or, when all sources are files, at their end. A second signal ends it at once.
 
+use super::signals::{self, Signals};
 use super::{ConfigArgs, talk};
 use crate::api;
 use crate::config::Plan;
@@ -32,13 +33,7 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
         tracing::info!(component_id = &**id, "listening on udp {address}");
     }
     // Signals are caught before anything runs, so that none can fall between.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("kaminari-io")
-        .enable_all()
-        .build()
-        .into_diagnostic()
-        .wrap_err("cannot start the runtime")?;
+    let runtime = signals::runtime()?;
     let ready = Arc::new(AtomicBool::new(false));
     if plan.api.enabled {
         let listener = runtime
@@ -49,33 +44,13 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
             api::State { metrics: metrics.clone(), ready: ready.clone(), plan_digest: plan.digest.as_str().into() };
         runtime.spawn(api::serve(listener, state));
     }
-    let mut signals = runtime.block_on(async { Signals::new() }).into_diagnostic().wrap_err("cannot catch signals")?;
+    let mut signals = runtime.block_on(async { Signals::catch() })?;
     let running = Running::start(built, None, None).map_err(|e| super::build_failed(&plan, e))?;
     ready.store(true, Ordering::Relaxed);
     tracing::info!(plan_digest = plan.digest, "running after {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
-    let stop = running.stop_handle();
-    runtime.block_on(async {
-        loop {
-            tokio::select! {
-                name = signals.next() => {
-                    tracing::info!("{name}: draining");
-                    stop.store(true, Ordering::Relaxed);
-                    return;
-                }
-                () = tokio::time::sleep(Duration::from_millis(100)) => {
-                    if running.sources_ended() {
-                        return;
-                    }
-                }
-            }
-        }
-    });
+    runtime.block_on(signals.until_stopped(&running, Duration::from_millis(100)));
     ready.store(false, Ordering::Relaxed);
-    runtime.spawn(async move {
-        let name = signals.next().await;
-        tracing::error!("{name} again: leaving at once, records in flight are lost");
-        std::process::exit(1);
-    });
+    runtime.spawn(signals.then_leave());
     let outcome = running.wait();
     publish_process();
     metrics.run_upkeep();
@@ -126,23 +101,4 @@ fn late_dropped(s: &Summary) -> f64 {
 pub(super) fn write_summary(path: &std::path::Path, summary: &Summary) -> miette::Result<()> {
     let text = serde_json::to_string_pretty(summary).into_diagnostic()?;
     std::fs::write(path, text + "\n").into_diagnostic().wrap_err_with(|| format!("cannot write {}", path.display()))
-}
-
-struct Signals {
-    term: tokio::signal::unix::Signal,
-    int: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.term.recv() => "SIGTERM",
-            _ = self.int.recv() => "SIGINT",
-        }
-    }
 }

@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 16;
 /// Deliveries of incident events that may wait before a sink.
 const SINK_QUEUE: usize = 1024;
+/// A replay that waits for the time of its next records looks so often whether it shall stop.
+const NAP: Duration = Duration::from_millis(100);
 /// Frames read from a file at a time.
 const READ_FRAMES: usize = 256;
 
@@ -37,6 +39,7 @@ pub struct Running {
     sources: Vec<JoinHandle<Result<(), String>>>,
     stages: Vec<JoinHandle<()>>,
     sinks: Vec<Arc<SinkHandle>>,
+    panicked: Arc<AtomicBool>,
     /// The plugin engine's clock must tick until the last call.
     _host: Arc<crate::plugin::PluginHost>,
 }
@@ -48,6 +51,7 @@ impl Running {
     /// Starts everything. `speed`: a replay's pace against event time (`None`: as fast as it goes).
     pub fn start(built: Built, speed: Option<f64>, progress: Option<Progress>) -> Result<Self, BuildError> {
         let stop = Arc::new(AtomicBool::new(false));
+        let panicked = Arc::new(AtomicBool::new(false));
         let (mut sources, mut stages, mut routes) = (Vec::new(), Vec::new(), BTreeMap::<Arc<str>, Vec<_>>::new());
         let sinks: BTreeMap<Arc<str>, Arc<SinkHandle>> = built
             .sinks
@@ -63,15 +67,17 @@ impl Running {
                 let (to_worker, from_router) = bounded(QUEUE);
                 to_workers.push(to_worker);
                 let to_desk = to_desk.clone();
-                stages.push(spawn(&format!("{id}-window-{number}"), move || worker.run(&from_router, &to_desk)));
+                stages.push(spawn(&format!("{id}-window-{number}"), &panicked, move || {
+                    worker.run(&from_router, &to_desk)
+                }));
             }
             drop(to_desk);
             let router = Router::new(id, pipeline.ingest, to_workers);
-            stages.push(spawn(&format!("{id}-router"), move || router.run(&from_intakes)));
+            stages.push(spawn(&format!("{id}-router"), &panicked, move || router.run(&from_intakes)));
             let its_sinks = pipeline.plan.sinks.iter().filter_map(|s| sinks.get(s).cloned()).collect();
             let desk = Desk::new(id, pipeline.tracker, its_sinks, pipeline.scores, worker_count, built.live);
             let stopped = stop.clone();
-            stages.push(spawn(&format!("{id}-desk"), move || desk.run(&from_workers, &stopped)));
+            stages.push(spawn(&format!("{id}-desk"), &panicked, move || desk.run(&from_workers, &stopped)));
             for source in &pipeline.plan.sources {
                 routes.entry(source.clone()).or_default().push(to_router.clone());
             }
@@ -87,8 +93,8 @@ impl Running {
                         let (recycle, recycled) = bounded(udp::queue_len(&config));
                         let stop = stop.clone();
                         let name = format!("{id}-udp-{number}");
-                        stages.push(spawn(&name, move || receiver.run(&to_intake, &recycled, &stop)));
-                        sources.push(spawn(&format!("{id}-decode-{number}"), move || {
+                        stages.push(spawn(&name, &panicked, move || receiver.run(&to_intake, &recycled, &stop)));
+                        sources.push(spawn(&format!("{id}-decode-{number}"), &panicked, move || {
                             intake.run(&from_receiver, &recycle);
                             Ok(())
                         }));
@@ -102,12 +108,14 @@ impl Running {
                     let intake = Intake::new((id.clone(), 0), decoder(&id, &DecodeOptions::default())?, routes.clone());
                     let pace = Pace { speed, start: None };
                     let (stop, progress) = (stop.clone(), progress.clone());
-                    sources.push(spawn(&format!("{id}-file"), move || read(files, intake, pace, &stop, progress)));
+                    sources.push(spawn(&format!("{id}-file"), &panicked, move || {
+                        read(files, intake, pace, &stop, progress)
+                    }));
                 }
             }
         }
         drop(routes);
-        Ok(Self { stop, sources, stages, sinks: sinks.into_values().collect(), _host: built.host })
+        Ok(Self { stop, sources, stages, sinks: sinks.into_values().collect(), panicked, _host: built.host })
     }
 
     /// Sources stop; what they have received is processed. Returns at once; `wait` waits.
@@ -118,6 +126,11 @@ impl Running {
     /// True when every source has ended by itself.
     pub fn sources_ended(&self) -> bool {
         self.sources.iter().all(JoinHandle::is_finished)
+    }
+
+    /// True when a thread has panicked: an engine that goes on without one would look alive and see nothing.
+    pub fn panicked(&self) -> bool {
+        self.panicked.load(Ordering::Relaxed)
     }
 
     /// Waits until all has run empty: sources, then stages, then sinks.
@@ -149,10 +162,30 @@ fn decoder(id: &str, options: &DecodeOptions) -> Result<Box<dyn decode::Decoder>
     decode::build(options, false).map_err(|e| BuildError::Input(format!("source {id:?}: {e}")))
 }
 
-fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+fn spawn<T: Send + 'static>(
+    name: &str,
+    panicked: &Arc<AtomicBool>,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
     // Linux shows 15 bytes of a thread's name.
     let short: String = name.chars().take(15).collect();
+    let watch = Watch(panicked.clone());
+    let run = move || {
+        let _watch = watch;
+        run()
+    };
     std::thread::Builder::new().name(short).spawn(run).expect("the system can start a thread")
+}
+
+/// Tells when its thread panics.
+struct Watch(Arc<AtomicBool>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Keeps a replay at a multiple of the pace at which the records were received.
@@ -162,12 +195,15 @@ struct Pace {
 }
 
 impl Pace {
-    fn keep(&mut self, first: u64, last: u64) {
+    fn keep(&mut self, first: u64, last: u64, stop: &AtomicBool) {
         let Some(speed) = self.speed else { return };
         let (began, first) = *self.start.get_or_insert_with(|| (Instant::now(), first));
         let due = Duration::from_nanos((last.saturating_sub(first) as f64 / speed) as u64);
         if let Some(ahead) = due.checked_sub(began.elapsed()) {
-            std::thread::sleep(ahead);
+            let until = Instant::now() + ahead;
+            while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(until.saturating_duration_since(Instant::now()).min(NAP));
+            }
         }
     }
 }
@@ -196,7 +232,7 @@ fn read(
                 errors.push(error.to_string());
                 false
             });
-            intake.read_from_file(&frames, |first, last| pace.keep(first, last));
+            intake.read_from_file(&frames, |first, last| pace.keep(first, last, stop));
             if let Some(progress) = &progress {
                 let (done, total) = reader.position();
                 progress(done, total);
@@ -206,4 +242,18 @@ fn read(
     }
     intake.finish();
     if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_noticed_and_an_end_is_not() {
+        let panicked = Arc::new(AtomicBool::new(false));
+        spawn("ends", &panicked, || ()).join().unwrap();
+        assert!(!panicked.load(Ordering::Relaxed));
+        assert!(spawn("panics", &panicked, || panic!("as the test wants")).join().is_err());
+        assert!(panicked.load(Ordering::Relaxed));
+    }
 }

@@ -19,7 +19,7 @@ pub const SOURCES: &[ComponentDef] = &[udp::DEF, file::DEF];
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The socket could not be bound.
-    #[error("source {id:?} cannot listen on {listen}: {source}")]
+    #[error("source {id:?} cannot listen on {listen}: {source} (`listen` of `[sources.{id}]` sets it)")]
     Bind {
         /// Source id.
         id: String,
