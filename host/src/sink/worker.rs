@@ -47,6 +47,8 @@ pub struct SinkWorker {
     /// Nothing is ever sent on it: it disconnects when finishing begins.
     stop: Receiver<()>,
     finish_by: Option<Instant>,
+    /// It cannot come back, and that was said: what follows is counted.
+    closed: bool,
 }
 
 /// The pipeline's side.
@@ -71,8 +73,15 @@ impl SinkWorker {
         let (stop, stopped) = bounded(0);
         let (finished, done) = bounded(1);
         let pending = Arc::new(AtomicUsize::new(0));
-        let mut worker =
-            SinkWorker { id: id.clone(), sink, retry, pending: pending.clone(), stop: stopped, finish_by: None };
+        let mut worker = SinkWorker {
+            id: id.clone(),
+            sink,
+            retry,
+            pending: pending.clone(),
+            stop: stopped,
+            finish_by: None,
+            closed: false,
+        };
         thread::Builder::new()
             .name(format!("sink-{id}"))
             .spawn(move || {
@@ -102,7 +111,15 @@ impl SinkWorker {
                 Err(e) => e,
             };
             let give_up_at = self.finish_by.map_or(begun + self.retry.running, |by| by.min(begun + self.retry.running));
-            if !error.retry || Instant::now() + pause > give_up_at {
+            if !error.retry {
+                if self.closed {
+                    return count_failed(&self.id, error.reason, events.len());
+                }
+                self.closed = true;
+                let why = format!("{error}; what follows is only counted");
+                return confess(&self.id, events, error.reason, &why);
+            }
+            if Instant::now() + pause > give_up_at {
                 return confess(&self.id, events, error.reason, &error.to_string());
             }
             // One line when trouble begins; the end of it is a delivery or an ERROR.
@@ -153,7 +170,7 @@ impl SinkHandle {
         // A little more than the worker's own limit, so that it is the worker who names what was lost.
         if let Err(RecvTimeoutError::Timeout) = done.recv_timeout(retry.finishing + Duration::from_secs(2)) {
             let left = pending.load(Ordering::Relaxed);
-            metrics::counter!(SINK_FAILED, "component_id" => id.clone(), "reason" => "stuck").increment(left as u64);
+            count_failed(&id, "stuck", left);
             tracing::error!(
                 component_id = &*id,
                 error_type = "stuck",
@@ -164,9 +181,13 @@ impl SinkHandle {
     }
 }
 
+fn count_failed(id: &Arc<str>, reason: &'static str, events: usize) {
+    metrics::counter!(SINK_FAILED, "component_id" => id.clone(), "reason" => reason).increment(events as u64);
+}
+
 /// Events were lost: counts them and names their incidents.
 fn confess(id: &Arc<str>, events: &[IncidentEvent], reason: &'static str, why: &str) {
-    metrics::counter!(SINK_FAILED, "component_id" => id.clone(), "reason" => reason).increment(events.len() as u64);
+    count_failed(id, reason, events.len());
     let incidents: Vec<&str> = events.iter().take(IDS_LOGGED).map(|e| e.incident_id.as_str()).collect();
     tracing::error!(
         component_id = &**id,
