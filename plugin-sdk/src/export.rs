@@ -20,14 +20,20 @@ macro_rules! config {
 
 /// Makes a [`crate::Detector`] the plugin of this crate.
 ///
-/// Name, version and description are the crate's own, unless `name = "..."` says another name. Natively it expands
-/// to nothing, so that `cargo test` links.
+/// Name, version and description are the crate's own, unless `name = "..."` says another name. Natively it exports
+/// nothing, so that `cargo test` links; it only uses the type, so that a private one is not called dead code.
 #[macro_export]
 macro_rules! export_detector {
     ($detector:ty) => {
         $crate::export_detector!($detector, name = env!("CARGO_PKG_NAME"));
     };
     ($detector:ty, name = $name:expr) => {
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            #[allow(dead_code)]
+            const USED: fn(<$detector as $crate::Detector>::Config) -> $crate::Result<$detector> =
+                <$detector as $crate::Detector>::new;
+        };
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             use $crate::__rt;

@@ -94,3 +94,8 @@ pub mod prelude {
         clock, config, error, export_detector, log,
     };
 }
+
+/// The guide's detector compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/first-plugin.md")]
+struct FirstPlugin;
