@@ -1,6 +1,6 @@
-//! The small verbs: completion, list, generate config.
+//! The small verbs: completion, list, generate config; and the configurations that documents show.
 
-use kaminari_tests::run;
+use kaminari_tests::{root, run};
 
 fn stdout<const N: usize>(args: [&str; N]) -> String {
     let output = run(args);
@@ -46,4 +46,90 @@ fn a_generated_configuration_is_valid() {
     std::fs::write(&path, stdout(["generate", "config"])).unwrap();
     let told = stdout(["validate", "--no-environment", "--deny-warnings", "-c", path.to_str().unwrap()]);
     assert!(told.starts_with("ok: "), "{told}");
+}
+
+/// What `validate` says about the text of a configuration.
+fn validated(text: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kaminari.toml");
+    std::fs::write(&path, text).unwrap();
+    let output = run(["validate", "--no-environment", "-c", path.to_str().unwrap()]);
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// configs/kaminari.toml with what is commented out in force.
+fn reference() -> String {
+    let text = std::fs::read_to_string(root().join("configs/kaminari.toml")).unwrap();
+    // `early_secs` is for the other window type than the example's.
+    let lines = text.lines().filter(|l| !l.starts_with("#early_secs"));
+    lines
+        .map(|l| {
+            l.strip_prefix('#')
+                .filter(|l| l.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()))
+                .unwrap_or(l)
+                .to_owned()
+                + "\n"
+        })
+        .collect()
+}
+
+#[test]
+fn the_reference_configuration_is_valid_with_every_key_in_force() {
+    let told = validated(&reference());
+    assert!(told.contains("ok: 2 sources"), "{told}");
+}
+
+#[test]
+fn the_reference_configuration_has_every_key_of_every_source_and_sink() {
+    let reference: toml::Table = toml::from_str(&reference()).unwrap();
+    let lists: serde_json::Value = serde_json::from_str(&stdout(["list", "--format", "json"])).unwrap();
+    for section in ["sources", "sinks"] {
+        for kind in lists[section].as_array().unwrap() {
+            let kind = kind["type"].as_str().unwrap();
+            let written = reference[section].as_table().unwrap().values().find(|t| t["type"].as_str() == Some(kind));
+            let written = written.unwrap_or_else(|| panic!("no {section} of type {kind}")).as_table().unwrap();
+            for (mistake, table) in [
+                ("no_such = 1", Some(written)),
+                ("decode = { no_such = 1 }", written.get("decode").and_then(|d| d.as_table())),
+            ] {
+                let Some(table) = table else { continue };
+                let told = validated(&format!("[{section}.x]\ntype = \"{kind}\"\n{mistake}\n")).replace('\n', " ");
+                let (_, keys) = told.split_once("valid keys: ").unwrap_or_else(|| panic!("{section} {kind}: {told}"));
+                let keys: Vec<&str> = keys
+                    .split('`')
+                    .skip(1)
+                    .step_by(2)
+                    .take_while(|k| k.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+                    .collect();
+                assert!(!keys.is_empty(), "{told}");
+                // A file source's decode table refers to the one of the udp source.
+                if table.is_empty() {
+                    continue;
+                }
+                for key in keys {
+                    assert!(
+                        table.contains_key(key),
+                        "configs/kaminari.toml does not explain `{key}` of a {kind} in {section}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_guide_for_a_first_plugin_has_a_valid_configuration() {
+    let guide = std::fs::read_to_string(root().join("docs/guide/first-plugin.md")).unwrap();
+    let blocks = guide.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let configuration = blocks.filter(|b| b.contains("[pipelines.")).collect::<Vec<_>>();
+    assert_eq!(configuration.len(), 1);
+    let told = validated(configuration[0]);
+    assert!(told.starts_with("ok: "), "{told}");
+}
+
+#[test]
+fn the_readme_shows_what_validate_says() {
+    let text = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let golden = text("tests/config-errors/three-mistakes/expected.stderr");
+    assert!(text("README.md").contains(golden.trim_end()), "README.md shows another output than the golden file");
 }

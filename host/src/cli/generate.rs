@@ -27,7 +27,7 @@ enum What {
     Config,
 }
 
-/// What `generate config` prints.
+/// What `generate config` prints, but for the path of the plugin.
 const CONFIG: &str = include_str!("../../../configs/minimal.toml");
 
 #[derive(Args, Debug)]
@@ -108,8 +108,13 @@ const PCAP_START_NS: u64 = 1_767_225_600 * SECOND;
 pub fn run(args: GenerateArgs) -> miette::Result<()> {
     match args.what {
         What::Flows(args) => flows(*args),
-        What::Config => super::print(CONFIG),
+        What::Config => super::print(&config()),
     }
+}
+
+/// Stands in the repository's root, where the plugins are built, not in `configs/`.
+fn config() -> String {
+    CONFIG.replace("path = \"../target/", "path = \"target/")
 }
 
 fn flows(args: FlowsArgs) -> miette::Result<()> {
