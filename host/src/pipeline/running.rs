@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 16;
 /// Deliveries of incident events that may wait before a sink.
 const SINK_QUEUE: usize = 1024;
+/// Used buffers of a socket that are kept: after a burst the rest goes back to the system.
+const RECYCLED: usize = 8;
 /// Frames read from a file at a time.
 const READ_FRAMES: usize = 256;
 
@@ -84,7 +86,7 @@ impl Running {
                         let decoder = decoder(&id, &config.decode)?;
                         let intake = Intake::new((id.clone(), number as u32), decoder, routes.clone());
                         let (to_intake, from_receiver) = bounded(udp::queue_len(&config));
-                        let (recycle, recycled) = bounded(udp::queue_len(&config));
+                        let (recycle, recycled) = bounded(RECYCLED);
                         let stop = stop.clone();
                         let name = format!("{id}-udp-{number}");
                         stages.push(spawn(&name, move || receiver.run(&to_intake, &recycled, &stop)));
