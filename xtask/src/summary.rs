@@ -51,7 +51,7 @@ impl Summary {
     /// Sum of a metric's samples that carry the label.
     pub fn total(&self, metric: &str, label: &str) -> f64 {
         let mine = self.counters.iter().filter(|(k, _)| k.split('{').next() == Some(metric) && k.contains(label));
-        mine.filter_map(|(_, v)| v.as_f64()).sum()
+        mine.filter_map(|(_, v)| v.as_f64()).fold(0.0, |sum, v| sum + v)
     }
 
     /// Flow records decoded.
