@@ -1,6 +1,13 @@
 //! All black-box tests, one module per promise.
 
+mod cli;
 mod config_errors;
 mod corpus;
 mod plugin_faults;
 mod plugin_files;
+mod plugin_pipeline;
+mod replay_files;
+mod run;
+mod scenario_inputs;
+mod scenarios;
+mod summary;

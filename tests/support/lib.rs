@@ -20,9 +20,14 @@ pub fn kaminari_path() -> PathBuf {
     path
 }
 
-/// A command that runs `kaminari`.
+/// A command that runs `kaminari` untouched by the caller's environment; compiled plugins are kept in target/tmp/.
 pub fn kaminari() -> Command {
-    Command::new(kaminari_path())
+    let mut command = Command::new(kaminari_path());
+    for name in ["KAMINARI_LOG", "KAMINARI_LOG_FORMAT", "KAMINARI_COLOR", "KAMINARI_CONFIG"] {
+        command.env_remove(name);
+    }
+    command.env("XDG_CACHE_HOME", root().join("target/tmp/cache"));
+    command
 }
 
 /// Runs it to the end.

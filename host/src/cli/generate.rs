@@ -1,5 +1,5 @@
-//! `kaminari generate`: labelled flow traffic into a capture file or onto the network. Datagrams go where they were
-//! asked to go, the summary to stderr, the labels to `--truth`.
+//! `kaminari generate`: labelled flow traffic into a capture file or onto the network, or a configuration to start from.
+//! Datagrams go where they were asked to go, the summary to stderr, the labels to `--truth`, the configuration to stdout.
 
 use crate::generate::output::{Output, PcapOutput, Speed, UdpOutput, drive};
 use crate::generate::{AttackSpec, Generator, Options, Truth, Version};
@@ -12,7 +12,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Makes labelled test data.
+/// Makes test data or a configuration.
 #[derive(Args, Debug)]
 pub struct GenerateArgs {
     #[command(subcommand)]
@@ -22,8 +22,13 @@ pub struct GenerateArgs {
 #[derive(Subcommand, Debug)]
 enum What {
     /// NetFlow v5, v9 and IPFIX: a benign background and attacks whose place and time are known.
-    Flows(FlowsArgs),
+    Flows(Box<FlowsArgs>),
+    /// The shortest configuration that works, to start from; configs/kaminari.toml explains every key.
+    Config,
 }
+
+/// What `generate config` prints.
+const CONFIG: &str = include_str!("../../../configs/minimal.toml");
 
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("output").required(true))]
@@ -102,7 +107,8 @@ const PCAP_START_NS: u64 = 1_767_225_600 * SECOND;
 /// Runs the verb.
 pub fn run(args: GenerateArgs) -> miette::Result<()> {
     match args.what {
-        What::Flows(args) => flows(args),
+        What::Flows(args) => flows(*args),
+        What::Config => super::print(CONFIG),
     }
 }
 
@@ -189,8 +195,10 @@ mod tests {
 
     fn parse(line: &str) -> Result<FlowsArgs, String> {
         let line = Line::try_parse_from(line.split(' ')).map_err(|e| e.to_string())?;
-        let What::Flows(args) = line.args.what;
-        Ok(args)
+        match line.args.what {
+            What::Flows(args) => Ok(*args),
+            What::Config => Err("no flows".into()),
+        }
     }
 
     #[test]

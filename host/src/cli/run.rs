@@ -120,7 +120,7 @@ fn late_dropped(s: &Summary) -> f64 {
     let dropped = |(name, _): &(&String, &f64)| {
         name.starts_with(telemetry::WINDOW_LATE_RECORDS) && name.contains("disposition=\"dropped\"")
     };
-    s.counters.iter().filter(dropped).map(|(_, v)| v).sum()
+    s.counters.iter().filter(dropped).fold(0.0, |sum, (_, v)| sum + v)
 }
 
 pub(super) fn write_summary(path: &std::path::Path, summary: &Summary) -> miette::Result<()> {

@@ -48,14 +48,19 @@ codes! {
     UNUSED = "unused";
     /// Warning: a pipeline alerts and nobody is told.
     NO_SINK = "no_sink";
-    /// The plugin's file is missing or is not what it should be.
+    /// The plugin's file does not exist.
     PLUGIN_MISSING = "plugin_missing";
+    /// The plugin's file is not what it should be: damaged, pinned to another digest, of another contract.
+    PLUGIN_REFUSED = "plugin_refused";
+    /// The folder of compiled plugins cannot be used, or others may write to it.
+    PLUGIN_CACHE = "plugin_cache";
     /// A detector asks for a feature that the pipeline does not make, or its configuration names one.
     WRONG_COLUMN = "wrong_column";
+    /// A plugin does not take its configuration.
+    DETECTOR_CONFIG = "detector_config";
+    /// A sink cannot be opened.
+    SINK_UNUSABLE = "sink_unusable";
 }
-
-/// Codes that only `validate` without `--no-environment` can come to: they need the plugins.
-pub const ENVIRONMENT_CODES: &[&str] = &[code::PLUGIN_MISSING, code::WRONG_COLUMN];
 
 /// One complaint.
 #[derive(Clone)]

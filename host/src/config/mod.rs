@@ -18,7 +18,7 @@ mod read;
 pub mod registry;
 mod resolve;
 
-pub use diagnostic::{CODES, ConfigDiagnostic, ConfigErrors, ENVIRONMENT_CODES, code, near_miss};
+pub use diagnostic::{CODES, ConfigDiagnostic, ConfigErrors, code, near_miss};
 pub use places::Places;
 pub use plan::*;
 pub use registry::{ComponentDef, ConfigError, FeatureDef, Registry};

@@ -105,8 +105,6 @@ pub struct DecodeStats {
     pub padding_bytes: u64,
     /// Bytes of headers of datagrams and sets, and of template sets that were understood.
     pub framing_bytes: u64,
-    /// Data sets in which the parser library lost records, decoded by the row walk.
-    pub rewalked_sets: u64,
     /// Data sets that came before their template.
     pub missing_template: u64,
     /// Of these: kept.
@@ -191,7 +189,6 @@ impl DecodeStats {
         for (name, now, before) in [
             (t::DECODE_MISSING_TEMPLATE, self.missing_template, previous.missing_template),
             (t::DECODE_SAMPLING_UNKNOWN, self.sampling_unknown(), previous.sampling_unknown()),
-            (t::DECODE_REWALKED_SETS, self.rewalked_sets, previous.rewalked_sets),
         ] {
             if now > before {
                 metrics::counter!(name, "component_id" => id()).increment(now - before);

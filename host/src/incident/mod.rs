@@ -98,7 +98,7 @@ impl IncidentTracker {
         self.open
     }
 
-    /// Called once for every window end in order, also when nothing was detected; and again when late data or early
+    /// Called once for every window in order, also when nothing was detected; and again when late data or early
     /// firing fired a window again, which does not count as another window. The result does not depend on the order of
     /// `detections`.
     pub fn observe(&mut self, window: &WindowInfo, detections: Vec<Detection>) -> Vec<IncidentEvent> {
@@ -114,14 +114,15 @@ impl IncidentTracker {
             }
         };
         let now = Now { number, window: *window };
-        if advanced {
+        let newest = number == self.windows.last();
+        if newest {
             self.newest = Some(*window);
             if let Some(withheld) = self.limit.advance(window.end_ns) {
                 out.push(self.context.rate_limited(&withheld, self.plan.max_open_per_minute, window.watermark_ns));
             }
         }
         let candidates = self.judge(&now, seen);
-        if number == self.windows.last() {
+        if newest {
             self.close_quiet(&now, &mut out);
         }
         self.update(&now, &mut out);

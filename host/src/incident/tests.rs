@@ -197,11 +197,19 @@ fn an_early_firing_is_not_a_quiet_window() {
     let mut t = tracker(IncidentPlan { close_after_windows: 1, ..plan() });
     let alert = [detection(host(1), 200.0)];
     assert_eq!(t.observe(&window(0), alert.to_vec()).len(), 1);
-    let early = WindowInfo { partial: true, ..window(1) };
-    assert!(t.observe(&early, vec![]).is_empty(), "the window is not over");
-    assert!(t.observe(&WindowInfo { revision: 1, ..window(1) }, at(1, &alert)).is_empty());
-    assert!(t.observe(&WindowInfo { partial: true, ..window(2) }, vec![]).is_empty());
-    assert_eq!(names(&t.observe(&WindowInfo { revision: 1, ..window(2) }, vec![])), ["close 192.0.2.1"]);
+    // As far as it has come.
+    let early = |i, tenths: u64| {
+        let end_ns = window(i).start_ns + tenths * SECOND / 10;
+        WindowInfo { end_ns, watermark_ns: end_ns, partial: true, ..window(i) }
+    };
+    for tenths in [2, 4, 6] {
+        assert!(t.observe(&early(1, tenths), vec![]).is_empty(), "the window is not over");
+    }
+    assert!(t.observe(&window(1), at(1, &alert)).is_empty());
+    for tenths in [2, 4, 6] {
+        assert!(t.observe(&early(2, tenths), vec![]).is_empty());
+    }
+    assert_eq!(names(&t.observe(&window(2), vec![])), ["close 192.0.2.1"]);
 }
 
 #[test]

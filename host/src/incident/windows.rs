@@ -1,4 +1,5 @@
-//! Counts windows: distinct window ends, in order. A window that fires again (late data, early firing) keeps its number.
+//! Counts windows: distinct window starts, in order. A window that fires again (late data) or first fires early, up to
+//! where it has come, keeps its number.
 
 use crate::model::WindowInfo;
 use std::collections::VecDeque;
@@ -9,7 +10,7 @@ pub const MEMORY_WINDOWS: u64 = 256;
 /// Which window was observed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// A window end later than all before.
+    /// A window that starts later than all before.
     New(u64),
     /// A window that was observed before, by its number.
     Again(u64),
@@ -17,26 +18,26 @@ pub enum Place {
     Forgotten,
 }
 
-/// The remembered windows: end and number.
+/// The remembered windows: start and number.
 #[derive(Debug, Default)]
 pub struct Windows {
-    ends: VecDeque<(u64, u64)>,
+    starts: VecDeque<(u64, u64)>,
     last: u64,
 }
 
 impl Windows {
     /// The number of this window; numbers start at 1.
     pub fn place(&mut self, window: &WindowInfo) -> Place {
-        if self.ends.back().is_none_or(|(end, _)| window.end_ns > *end) {
+        if self.starts.back().is_none_or(|(start, _)| window.start_ns > *start) {
             self.last += 1;
-            self.ends.push_back((window.end_ns, self.last));
-            if self.ends.len() as u64 > MEMORY_WINDOWS {
-                self.ends.pop_front();
+            self.starts.push_back((window.start_ns, self.last));
+            if self.starts.len() as u64 > MEMORY_WINDOWS {
+                self.starts.pop_front();
             }
             return Place::New(self.last);
         }
-        match self.ends.binary_search_by_key(&window.end_ns, |(end, _)| *end) {
-            Ok(i) => Place::Again(self.ends[i].1),
+        match self.starts.binary_search_by_key(&window.start_ns, |(start, _)| *start) {
+            Ok(i) => Place::Again(self.starts[i].1),
             Err(_) => Place::Forgotten,
         }
     }

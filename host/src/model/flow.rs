@@ -174,6 +174,11 @@ impl FlowBatchBuilder {
         self.bytes.is_empty()
     }
 
+    /// Ingest times of the first and the last record.
+    pub fn received_ns(&self) -> Option<(u64, u64)> {
+        self.time_received_ns.first().copied().zip(self.time_received_ns.last().copied())
+    }
+
     /// Takes the columns out as a batch with [`flow_schema`] and starts anew.
     pub fn finish(&mut self) -> RecordBatch {
         let columns: Vec<ArrayRef> = vec![

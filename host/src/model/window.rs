@@ -12,7 +12,8 @@ pub struct WindowInfo {
     pub end_ns: u64,
     /// Rises by one on every firing of the same window: 0 on time, more when late data re-fired it.
     pub revision: u32,
-    /// The watermark when the window fired.
+    /// Event time when the window fired: where the watermark stood when its last pane closed (or, for a firing again,
+    /// before the next one did). Does not depend on how many panes one batch of records closed.
     pub watermark_ns: u64,
     /// Fired before its end (early firing), or cut short by a shutdown.
     pub partial: bool,

@@ -5,7 +5,7 @@ use super::scores::ScoreWriter;
 use super::worker::Worker;
 use crate::config::decode_options::DecodeOptions;
 use crate::config::registry::Registry;
-use crate::config::{Mode, PipelinePlan, Plan};
+use crate::config::{Mode, PipelinePlan, Plan, code};
 use crate::detect::{DetectError, Detector, PluginDetector};
 use crate::features::{FEATURES, FrameBuilder, catalogue};
 use crate::incident::{Context, IncidentTracker};
@@ -29,7 +29,7 @@ pub fn registry() -> Registry {
 /// Something that the plan asks for and that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Stable code, e.g. `kaminari::config::plugin_missing`.
+    /// One of [`crate::config::code`].
     pub code: &'static str,
     /// Dotted path of the key that asked for it.
     pub path: String,
@@ -140,8 +140,8 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
             match crate::sink::build(component) {
                 Ok(sink) => drop(sinks.insert(id.clone(), sink)),
                 Err(error) => problems.push(Problem {
-                    code: "kaminari::config::sink",
-                    path: format!("sinks.{id}"),
+                    code: code::SINK_UNUSABLE,
+                    path: format!("sinks.{id}.path"),
                     message: error.to_string(),
                     help: None,
                 }),
@@ -231,10 +231,10 @@ type Plugins = BTreeMap<Arc<str>, Arc<LoadedPlugin>>;
 
 fn plugins(plan: &Plan) -> Result<(Arc<PluginHost>, Plugins, Vec<Problem>), Problem> {
     let host = PluginHost::new(&plan.engine.plugin_cache_dir).map_err(|e| Problem {
-        code: "kaminari::config::plugin_cache",
+        code: code::PLUGIN_CACHE,
         path: "engine.plugin_cache_dir".into(),
         message: e.to_string(),
-        help: Some("name a folder that the service user may write".into()),
+        help: None,
     })?;
     let (mut loaded, mut problems) = (Plugins::new(), Vec::new());
     for (id, plugin) in &plan.plugins {
@@ -249,21 +249,16 @@ fn plugins(plan: &Plan) -> Result<(Arc<PluginHost>, Plugins, Vec<Problem>), Prob
 fn plugin_problem(id: &str, plan: &crate::config::PluginPlan, error: &PluginError) -> Problem {
     if !plan.path.exists() {
         return Problem {
-            code: "kaminari::config::plugin_missing",
+            code: code::PLUGIN_MISSING,
             path: format!("plugins.{id}.path"),
-            message: format!("plugin {id:?}: there is no file {}", plan.path.display()),
+            message: format!("plugin `{id}`: there is no file {}", plan.path.display()),
             help: Some(
                 "build it (`cargo xtask plugins` builds the ones of this repository) or correct the path".into(),
             ),
         };
     }
     let key = if matches!(error, PluginError::Digest { .. }) { "sha256" } else { "path" };
-    Problem {
-        code: "kaminari::config::plugin_refused",
-        path: format!("plugins.{id}.{key}"),
-        message: error.to_string(),
-        help: None,
-    }
+    Problem { code: code::PLUGIN_REFUSED, path: format!("plugins.{id}.{key}"), message: error.to_string(), help: None }
 }
 
 fn detectors(plan: &Plan, pipeline: &PipelinePlan, plugins: &Plugins) -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> {
@@ -284,24 +279,28 @@ fn detectors(plan: &Plan, pipeline: &PipelinePlan, plugins: &Plugins) -> Result<
 
 /// What a plugin said about its configuration (then the place is in its own table) or about the columns it is offered.
 fn detector_problem(id: &str, pipeline: &PipelinePlan, error: &DetectError) -> Problem {
-    let (columns, within) = match &error.source {
-        PluginError::Call(call) => match &call.kind {
-            CallErrorKind::Plugin(PluginReply::Config { path, .. }) => (call.call == "requires", Some(path.as_str())),
-            CallErrorKind::Plugin(PluginReply::Schema(_)) => (true, None),
-            _ => (false, None),
-        },
-        _ => (false, None),
+    let own = format!("detectors.{id}.config");
+    let missing = || Some(format!("add it to the `features` of pipeline `{}`, or name another", pipeline.id));
+    let PluginError::Call(call) = &error.source else {
+        return Problem { code: code::DETECTOR_CONFIG, path: own, message: error.to_string(), help: None };
     };
-    let path = match within.filter(|p| !p.is_empty()) {
-        Some(within) => format!("detectors.{id}.config.{within}"),
-        None => format!("detectors.{id}.config"),
-    };
-    let code = if columns { "kaminari::config::wrong_column" } else { "kaminari::config::detector_config" };
-    let help = columns.then(|| {
-        let features = pipeline.features.join(", ");
-        format!("pipeline `{}` has the features {features}; add what is needed to its `features`", pipeline.id)
-    });
-    Problem { code, path, message: error.to_string(), help }
+    match &call.kind {
+        CallErrorKind::Plugin(PluginReply::Config { path, message }) => {
+            let columns = call.call == "requires";
+            // The text that is marked may be a whole table: the key's name is said too.
+            let message = if columns || path.is_empty() { message.clone() } else { format!("`{path}`: {message}") };
+            Problem {
+                code: if columns { code::WRONG_COLUMN } else { code::DETECTOR_CONFIG },
+                path: if path.is_empty() { own } else { format!("{own}.{path}") },
+                message: format!("detector `{id}` ({}): {message}", call.plugin),
+                help: if columns { missing() } else { None },
+            }
+        }
+        CallErrorKind::Plugin(PluginReply::Schema(_)) => {
+            Problem { code: code::WRONG_COLUMN, path: own, message: error.to_string(), help: missing() }
+        }
+        _ => Problem { code: code::DETECTOR_CONFIG, path: own, message: error.to_string(), help: None },
+    }
 }
 
 fn build_pipeline(

@@ -1,6 +1,7 @@
 //! Turns a source's deliveries into batches of flow records for every pipeline that listens to it. One thread per UDP
 //! socket or file: an exporter's templates live with the one decoder that sees its datagrams. In: frames and ticks.
-//! Out: flow batches of up to [`BATCH_ROWS`] rows, at most [`BATCH_AGE`] old.
+//! Out: flow batches. Of a socket: up to [`BATCH_ROWS`] rows, at most [`BATCH_AGE`] old. Of a file: what is read at a
+//! time, whatever the clock says, because lateness is judged per batch and a replay must repeat exactly.
 
 use super::router::RouterMsg;
 use crate::decode::{DecodeStats, Decoder};
@@ -75,12 +76,17 @@ impl Intake {
         }
     }
 
-    /// The same for frames of a file, which no receiver has counted.
-    pub(super) fn read_from_file(&mut self, frames: &FrameBatch) {
+    /// One read of a file, whose frames no receiver has counted, becomes one batch. `pace` is told the ingest times of
+    /// its first and last record, and may wait.
+    pub(super) fn read_from_file(&mut self, frames: &FrameBatch, pace: impl FnOnce(u64, u64)) {
         let id = self.partition.0.to_string();
         counter!(SOURCE_DATAGRAMS, "component_id" => id.clone()).increment(frames.frames.len() as u64);
         counter!(SOURCE_RECEIVED_BYTES, "component_id" => id).increment(frames.data.len() as u64);
-        self.frames(frames);
+        self.decoder.decode(frames, &mut self.builder);
+        if let Some((first, last)) = self.builder.received_ns() {
+            pace(first, last);
+        }
+        self.flush();
         self.housekeeping();
     }
 

@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 16;
 /// Deliveries of incident events that may wait before a sink.
 const SINK_QUEUE: usize = 1024;
+/// Used buffers of a socket that are kept: after a burst the rest goes back to the system.
+const RECYCLED: usize = 8;
 /// Frames read from a file at a time.
 const READ_FRAMES: usize = 256;
 
@@ -84,7 +86,7 @@ impl Running {
                         let decoder = decoder(&id, &config.decode)?;
                         let intake = Intake::new((id.clone(), number as u32), decoder, routes.clone());
                         let (to_intake, from_receiver) = bounded(udp::queue_len(&config));
-                        let (recycle, recycled) = bounded(udp::queue_len(&config));
+                        let (recycle, recycled) = bounded(RECYCLED);
                         let stop = stop.clone();
                         let name = format!("{id}-udp-{number}");
                         stages.push(spawn(&name, move || receiver.run(&to_intake, &recycled, &stop)));
@@ -162,10 +164,10 @@ struct Pace {
 }
 
 impl Pace {
-    fn keep(&mut self, frames: &FrameBatch) {
-        let (Some(speed), Some(last)) = (self.speed, frames.frames.last()) else { return };
-        let (began, first) = *self.start.get_or_insert_with(|| (Instant::now(), frames.frames[0].received_ns));
-        let due = Duration::from_nanos((last.received_ns.saturating_sub(first) as f64 / speed) as u64);
+    fn keep(&mut self, first: u64, last: u64) {
+        let Some(speed) = self.speed else { return };
+        let (began, first) = *self.start.get_or_insert_with(|| (Instant::now(), first));
+        let due = Duration::from_nanos((last.saturating_sub(first) as f64 / speed) as u64);
         if let Some(ahead) = due.checked_sub(began.elapsed()) {
             std::thread::sleep(ahead);
         }
@@ -196,8 +198,7 @@ fn read(
                 errors.push(error.to_string());
                 false
             });
-            pace.keep(&frames);
-            intake.read_from_file(&frames);
+            intake.read_from_file(&frames, |first, last| pace.keep(first, last));
             if let Some(progress) = &progress {
                 let (done, total) = reader.position();
                 progress(done, total);

@@ -51,7 +51,11 @@ impl PluginHost {
         let component = self.cache.component(&self.engine, &digest, &wasm).map_err(|e| PluginError::NotAComponent {
             id: id.clone(),
             path: path.clone(),
-            cause: e.root_cause().to_string(),
+            cause: if wasm.starts_with(b"\0asm") {
+                e.root_cause().to_string()
+            } else {
+                "it does not begin like WebAssembly".into()
+            },
         })?;
         let api_version = compat::check(&self.engine, &component.component_type(), plan)?;
         let linked = self.linker.instantiate_pre(&component).and_then(DetectorPluginPre::new);

@@ -16,13 +16,14 @@ pub const DEF: ComponentDef = ComponentDef::new::<FileConfig>(
     "file",
     "incident events as JSON lines in a rotating file",
     "path = \"incidents.jsonl\"\nrotate_bytes = 104857600\nrotate_secs = 0\nkeep = 10",
-);
+)
+.with_paths(&["path"]);
 
 /// The body of a `file` sink.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
-    /// Where; a relative path counts from the working directory. Its folder must exist.
+    /// Where; a relative path starts from the folder of the config file. Its folder must exist.
     pub path: PathBuf,
     /// Rotate before the file grows beyond this; 0: never by size.
     #[serde(default = "default_rotate_bytes")]

@@ -24,7 +24,8 @@ pub const DEF: ComponentDef = ComponentDef::new::<FileConfig>(
     r#"paths = ["flows.pcap"]
 decode = { sampling_rate = 1 }
 "#,
-);
+)
+.with_paths(&["paths"]);
 
 /// Longest line of a text file; more is no flow record.
 const MAX_LINE: u64 = 1 << 20;
@@ -33,7 +34,7 @@ const MAX_LINE: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
-    /// Files, read one after the other. Relative paths: from the working directory.
+    /// Files, read one after the other. Relative paths start from the folder of the config file.
     pub paths: Vec<PathBuf>,
     /// How their bytes become flow records.
     #[serde(default)]

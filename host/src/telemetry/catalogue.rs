@@ -56,8 +56,6 @@ catalogue! {
     DECODE_MISSING_TEMPLATE = "kaminari_decode_missing_template_total", Counter, ["component_id"];
     /// Data sets that came before their template, by outcome: buffered, replayed, expired.
     DECODE_PENDING_SETS = "kaminari_decode_pending_sets_total", Counter, ["component_id", "outcome"];
-    /// Data sets in which the parser library lost records, decoded by the engine's own row walk.
-    DECODE_REWALKED_SETS = "kaminari_decode_rewalked_sets_total", Counter, ["component_id"];
     /// Exporters known.
     DECODE_EXPORTERS = "kaminari_decode_exporters", Gauge, ["component_id"];
     /// Templates known.
@@ -120,4 +118,47 @@ catalogue! {
     PROCESS_RESIDENT_BYTES = "process_resident_memory_bytes", Gauge, [];
     /// Always 1; the version is in the label.
     BUILD_INFO = "kaminari_build_info", Gauge, ["version"];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write;
+    use std::path::Path;
+
+    /// `docs/metrics.md`.
+    fn document() -> String {
+        let mut text = String::from(
+            "# Metrics\n\nOn `/metrics` (Prometheus text) while the engine runs, and in the file of `--summary` at the end. \
+             Labels never hold an\naddress of the traffic. Generated from `host/src/telemetry/catalogue.rs` \
+             (`KAMINARI_BLESS=1 cargo test -p kaminari catalogue`).\n\n| name | kind | labels | meaning |\n| --- | --- | --- | --- |\n",
+        );
+        for metric in CATALOGUE {
+            let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            let kind = format!("{:?}", metric.kind).to_lowercase();
+            writeln!(text, "| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), metric.help.trim()).unwrap();
+        }
+        text
+    }
+
+    #[test]
+    fn the_document_is_the_catalogue() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+        if std::env::var_os("KAMINARI_BLESS").is_some() {
+            std::fs::write(&path, document()).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap();
+        let wrong: Vec<_> = document().lines().map(str::to_owned).filter(|line| !written.contains(line)).collect();
+        assert!(written == document(), "docs/metrics.md is old; run with KAMINARI_BLESS=1: {wrong:#?}");
+    }
+
+    #[test]
+    fn names_are_unique_and_follow_their_kind() {
+        for (i, metric) in CATALOGUE.iter().enumerate() {
+            assert!(CATALOGUE[..i].iter().all(|other| other.name != metric.name), "{} stands twice", metric.name);
+            // The CPU seconds are set from the kernel's count, which a counter of the recorder cannot be.
+            let total = metric.name.ends_with("_total") && metric.name != PROCESS_CPU_SECONDS;
+            assert_eq!(total, metric.kind == MetricKind::Counter, "{}", metric.name);
+        }
+    }
 }

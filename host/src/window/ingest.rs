@@ -223,7 +223,8 @@ impl Ingest {
 
     /// All panes that hold records: the stream ends.
     pub fn close_all(&mut self) -> Vec<Close> {
-        let watermark_ns = self.tracker.advance();
+        // Nothing is out of order any more: time is where the records came to.
+        let watermark_ns = self.tracker.advance().saturating_add(self.plan.out_of_order_ns);
         let end = self.open.last().map_or(self.next.unwrap_or(0), |last| last + 1);
         let mut closes = self.close_before(end, watermark_ns, true);
         if closes.is_empty()

@@ -60,7 +60,7 @@ impl Panes {
     /// The table of an open pane.
     #[inline]
     pub(super) fn table(&mut self, pane: u64) -> &mut Table {
-        if !self.hot.as_ref().is_some_and(|(hot, _)| *hot == pane) {
+        if self.hot.as_ref().is_none_or(|(hot, _)| *hot != pane) {
             self.warm(pane);
         }
         &mut self.hot.get_or_insert_with(|| (pane, Table::default())).1

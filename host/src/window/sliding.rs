@@ -60,14 +60,15 @@ impl Sliding {
         self.panes.open().map(Table::len).sum::<usize>() + self.closed.len()
     }
 
-    fn window(&self, last_pane: u64, revision: u32, watermark_ns: u64) -> WindowInfo {
+    /// The window that ends with `last_pane`, fired when the panes before `closed` had closed.
+    fn window(&self, last_pane: u64, revision: u32, closed: u64, watermark_ns: u64) -> WindowInfo {
         let end_ns = (last_pane + 1) * self.plan.pane_ns;
         WindowInfo {
             start_ns: end_ns.saturating_sub(self.plan.size_ns),
             end_ns,
             revision,
-            watermark_ns,
-            partial: end_ns > watermark_ns.saturating_add(self.plan.out_of_order_ns),
+            watermark_ns: watermark_ns.min(closed * self.plan.pane_ns),
+            partial: end_ns > watermark_ns,
         }
     }
 
@@ -85,7 +86,7 @@ impl Sliding {
     ) -> u64 {
         self.settle_late(order, kind, sink, fired);
         for pane in order.first..order.end {
-            let window = self.window(pane, 0, order.watermark_ns);
+            let window = self.window(pane, 0, pane + 1, order.watermark_ns);
             fired(window);
             if let Some(table) = self.panes.close(pane) {
                 if self.plan.allowed_lateness_ns > 0 {
@@ -140,7 +141,7 @@ impl Sliding {
         for (last_pane, keys) in again {
             let revision = self.revisions.entry(last_pane).or_default();
             *revision += 1;
-            let window = self.window(last_pane, self.revisions[&last_pane], order.watermark_ns);
+            let window = self.window(last_pane, self.revisions[&last_pane], order.first, order.watermark_ns);
             fired(window);
             sink.begin(&window, kind, keys.len());
             for (hash, key) in &keys {

@@ -63,15 +63,15 @@ impl Tumbling {
         (pane / self.plan.panes() + 1) * self.plan.panes()
     }
 
-    fn info(&self, number: u64, end_pane: u64, revision: u32, watermark_ns: u64) -> WindowInfo {
+    /// A firing of window `number` as far as `end_pane`, when the panes before `closed` had closed.
+    fn info(&self, number: u64, end_pane: u64, revision: u32, closed: u64, watermark_ns: u64) -> WindowInfo {
         let end_ns = end_pane * self.plan.pane_ns;
         WindowInfo {
             start_ns: number * self.plan.size_ns,
             end_ns,
             revision,
-            watermark_ns,
-            partial: end_pane % self.plan.panes() != 0
-                || end_ns > watermark_ns.saturating_add(self.plan.out_of_order_ns),
+            watermark_ns: watermark_ns.min(closed * self.plan.pane_ns),
+            partial: !end_pane.is_multiple_of(self.plan.panes()) || end_ns > watermark_ns,
         }
     }
 
@@ -89,7 +89,7 @@ impl Tumbling {
             let whole = pane + 1 == self.window_end_pane(pane);
             // At the end of the stream the window under way fires with all it has.
             let last = order.flush && pane + 1 == order.end;
-            let info = self.info(number, pane + 1, 0, order.watermark_ns);
+            let info = self.info(number, pane + 1, 0, pane + 1, order.watermark_ns);
             fired(info);
             let table = self.panes.close(pane);
             if whole || last {
@@ -110,7 +110,7 @@ impl Tumbling {
         if order.flush && order.first == order.end && !order.end.is_multiple_of(self.plan.panes()) {
             // No pane was open, but a window that has fired only early is under way.
             let number = order.end / self.plan.panes();
-            let info = self.info(number, order.end, 0, order.watermark_ns);
+            let info = self.info(number, order.end, 0, order.end, order.watermark_ns);
             if let Some(window) = self.windows.get(&number) {
                 fired(info);
                 emit(&info, kind, window.sum.entries(), sink);
@@ -162,7 +162,7 @@ impl Tumbling {
             window.revision += 1;
             let (revision, late) = (window.revision, std::mem::take(&mut window.late));
             let end_pane = (number + 1) * self.plan.panes();
-            let info = self.info(number, end_pane, revision, order.watermark_ns);
+            let info = self.info(number, end_pane, revision, order.first, order.watermark_ns);
             fired(info);
             self.emit_some(&info, number, kind, &late.into_iter().collect::<Vec<_>>(), sink);
         }

@@ -9,7 +9,6 @@ use crate::decode::sequence::Sequence;
 use crate::decode::stats::{DecodeStats, RateOrigin, Refusal};
 use crate::model::FlowType;
 use crate::model::time::SECOND;
-use netflow_parser::NetflowParser;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -80,8 +79,6 @@ pub(super) struct Scope<'a> {
 /// One observation domain of an exporter (v5, v7: an engine).
 #[derive(Debug)]
 pub(super) struct Domain {
-    /// The library's parser; v5 and v7 need none of their own.
-    pub parser: Option<Box<NetflowParser>>,
     pub layouts: Layouts,
     pub sequence: Sequence,
     /// IPFIX 160 by options data: when the exporter started, ms.
@@ -92,14 +89,7 @@ pub(super) struct Domain {
 
 impl Exporter {
     /// The domain of that number, made when it is new.
-    pub fn domain(
-        &mut self,
-        version: FlowType,
-        id: u32,
-        now_ns: u64,
-        options: &DecodeOptions,
-        stats: &mut DecodeStats,
-    ) -> Option<Scope<'_>> {
+    pub fn domain(&mut self, version: FlowType, id: u32, now_ns: u64, stats: &mut DecodeStats) -> Option<Scope<'_>> {
         let key = (version, id);
         // Looked up twice only for newcomers; the borrow checker forbids returning from the first look-up.
         if !self.domains.map.contains_key(&key) {
@@ -111,7 +101,7 @@ impl Exporter {
                 }
                 Err(()) => return None,
             }
-            self.domains.map.insert(key, (now_ns, Domain::new(version, options)));
+            self.domains.map.insert(key, (now_ns, Domain::new()));
         }
         let domain = self.domains.get_mut(&key, now_ns)?;
         Some(Scope { domain, sampling: &mut self.sampling, templates: &mut self.templates })
@@ -119,13 +109,8 @@ impl Exporter {
 }
 
 impl Domain {
-    fn new(version: FlowType, options: &DecodeOptions) -> Self {
-        let has_templates = matches!(version, FlowType::NetflowV9 | FlowType::Ipfix);
-        let parser = has_templates.then(|| {
-            let builder = NetflowParser::builder().with_cache_size(options.max_templates_per_exporter.max(1));
-            Box::new(builder.build().expect("a cache size above 0 is all the library asks for"))
-        });
-        Self { parser, layouts: Layouts::default(), sequence: Sequence::default(), init_ms: 0, last_rate: None }
+    fn new() -> Self {
+        Self { layouts: Layouts::default(), sequence: Sequence::default(), init_ms: 0, last_rate: None }
     }
 }
 
@@ -140,6 +125,13 @@ impl Exporters {
         Self { map: Bounded::new(options.max_exporters.max(1)) }
     }
 
+    /// True for an exporter that is not on the allow-list: nothing it sends is looked at.
+    pub fn is_stranger(&self, peer: IpAddr, options: &DecodeOptions) -> bool {
+        !options.allow.is_empty()
+            && !self.map.map.contains_key(&peer)
+            && !options.allow.iter().any(|net| net.contains(&peer))
+    }
+
     /// The exporter at that address, made when it is new and allowed. `None`: refused, and counted with `bytes`.
     pub fn get(
         &mut self,
@@ -150,10 +142,6 @@ impl Exporters {
         stats: &mut DecodeStats,
     ) -> Option<&mut Exporter> {
         if !self.map.map.contains_key(&peer) {
-            if !options.allow.is_empty() && !options.allow.iter().any(|net| net.contains(&peer)) {
-                stats.strangers += 1;
-                return None;
-            }
             match self.map.make_room(now_ns) {
                 Ok(pushed_out) => {
                     stats.exporters += u64::from(pushed_out.is_none());

@@ -35,8 +35,6 @@ pub(super) struct Layout {
     /// Length of the shortest record; of every record when nothing is variable.
     pub min_len: usize,
     pub variable: bool,
-    /// The parser library has the same template: its records line up with `fields`.
-    pub in_library: bool,
     /// Ingest time of the template set that brought it.
     pub learned_ns: u64,
     /// Rises with every use; the lowest gives way when there is no room.
@@ -53,7 +51,6 @@ impl Layout {
             kind,
             min_len,
             variable,
-            in_library: false,
             learned_ns: 0,
             used: 0,
         })

@@ -7,14 +7,12 @@ use super::layout::{Definition, Kind, Layout, read_template_set};
 use super::pending::Key;
 use super::row::{Origin, Rate, Row};
 use super::target::{Target, V9_SCOPE};
-use super::value::Field;
+use super::value::Field as _;
 use crate::decode::sampling::Sampling;
 use crate::decode::sequence::{Seen, Sequence};
 use crate::decode::stats::{DecodeStats, Refusal};
 use crate::model::time::SECOND;
 use crate::model::{Addr, FlowSink, FlowType, Frame};
-use netflow_parser::variable_versions::{ipfix, v9};
-use netflow_parser::{NetflowPacket, NetflowParser};
 
 /// Bytes of a v9 header (RFC 3954 5.1).
 const V9_HEADER: usize = 20;
@@ -29,77 +27,6 @@ pub(super) fn see(sequence: &mut Sequence, kind: FlowType, number: u32, units: O
         Seen::Nothing => {}
         Seen::Gap(n) => stats.sequence_gap[kind as usize] += n,
         Seen::Restart => stats.sequence_restarts += 1,
-    }
-}
-
-/// What the library made of a datagram.
-enum Parsed {
-    V9(Vec<v9::FlowSet>),
-    Ipfix(Vec<ipfix::FlowSet>),
-    /// It gave the datagram up.
-    Nothing,
-}
-
-/// The library's records of one data set.
-enum Rows<'a> {
-    V9(&'a [v9::V9FlowRecord]),
-    Ipfix(&'a [ipfix::IPFixFlowRecord]),
-    None,
-}
-
-impl Parsed {
-    fn new(parser: &mut NetflowParser, bytes: &[u8]) -> Self {
-        match parser.iter_packets(bytes).next() {
-            Some(Ok(NetflowPacket::V9(p))) => Parsed::V9(p.flowsets),
-            Some(Ok(NetflowPacket::IPFix(p))) => Parsed::Ipfix(p.flowsets),
-            _ => Parsed::Nothing,
-        }
-    }
-
-    /// The records of the `index`th set, if the library took it for a data set.
-    fn rows(&self, index: usize) -> Rows<'_> {
-        match self {
-            Parsed::V9(sets) => match sets.get(index).map(|s| &s.body) {
-                Some(v9::FlowSetBody::Data(data)) => Rows::V9(&data.fields),
-                _ => Rows::None,
-            },
-            Parsed::Ipfix(sets) => match sets.get(index).map(|s| &s.body) {
-                Some(ipfix::FlowSetBody::Data(data)) => Rows::Ipfix(&data.fields),
-                _ => Rows::None,
-            },
-            Parsed::Nothing => Rows::None,
-        }
-    }
-
-    /// True when the library learned the same template from the `index`th set. Options are never asked for: their
-    /// data is always walked here.
-    fn learned(&self, index: usize, id: u16, layout: &Layout) -> bool {
-        let same = |count: usize, field: &dyn Fn(usize) -> (u16, u16)| {
-            count == layout.fields.len()
-                && layout.fields.iter().enumerate().all(|(i, f)| field(i) == (f.element, f.len))
-        };
-        match self {
-            Parsed::V9(sets) => match sets.get(index).map(|s| &s.body) {
-                Some(v9::FlowSetBody::Template(t)) => {
-                    t.templates.iter().rev().find(|t| t.template_id == id).is_some_and(|t| {
-                        same(t.fields.len(), &|i| (t.fields[i].field_type_number, t.fields[i].field_length))
-                    })
-                }
-                _ => false,
-            },
-            Parsed::Ipfix(sets) => {
-                let is = |t: &ipfix::Template| {
-                    t.template_id == id
-                        && same(t.fields.len(), &|i| (t.fields[i].field_type_number, t.fields[i].field_length))
-                };
-                match sets.get(index).map(|s| &s.body) {
-                    Some(ipfix::FlowSetBody::Template(t)) => is(t),
-                    Some(ipfix::FlowSetBody::Templates(ts)) => ts.iter().any(is),
-                    _ => false,
-                }
-            }
-            Parsed::Nothing => false,
-        }
     }
 }
 
@@ -119,6 +46,8 @@ struct Header {
     domain: u32,
     sets_at: usize,
     end: usize,
+    /// Length that the header gives.
+    announced: usize,
 }
 
 fn read_header(flow_type: FlowType, b: &[u8]) -> Result<Header, Refusal> {
@@ -129,7 +58,14 @@ fn read_header(flow_type: FlowType, b: &[u8]) -> Result<Header, Refusal> {
             return Err(Refusal::ShortHeader);
         }
         let clock = Clock { export_ns: seconds(8), uptime_ms: Some(u32_at(4)), init_ms: 0 };
-        return Ok(Header { clock, sequence: u32_at(12), domain: u32_at(16), sets_at: V9_HEADER, end: b.len() });
+        return Ok(Header {
+            clock,
+            sequence: u32_at(12),
+            domain: u32_at(16),
+            sets_at: V9_HEADER,
+            end: b.len(),
+            announced: 0,
+        });
     }
     if b.len() < IPFIX_HEADER {
         return Err(Refusal::ShortHeader);
@@ -140,8 +76,14 @@ fn read_header(flow_type: FlowType, b: &[u8]) -> Result<Header, Refusal> {
     }
     let clock = Clock { export_ns: seconds(4), uptime_ms: None, init_ms: 0 };
     // A message cut on its way: the sets that are whole are still good.
-    let end = end.min(b.len());
-    Ok(Header { clock, sequence: u32_at(8), domain: u32_at(12), sets_at: IPFIX_HEADER, end })
+    Ok(Header {
+        clock,
+        sequence: u32_at(8),
+        domain: u32_at(12),
+        sets_at: IPFIX_HEADER,
+        end: end.min(b.len()),
+        announced: end,
+    })
 }
 
 impl NetflowDecoder {
@@ -155,7 +97,7 @@ impl NetflowDecoder {
         let Some(exporter) = self.exporters.get(peer, now_ns, bytes.len(), &self.options, &mut self.stats) else {
             return;
         };
-        let Some(scope) = exporter.domain(flow_type, header.domain, now_ns, &self.options, &mut self.stats) else {
+        let Some(scope) = exporter.domain(flow_type, header.domain, now_ns, &mut self.stats) else {
             return self.stats.refuse(Refusal::DomainLimit, bytes.len());
         };
         let Scope { domain, sampling, templates } = scope;
@@ -166,7 +108,6 @@ impl NetflowDecoder {
             received_ns: now_ns,
             clock: Clock { init_ms: domain.init_ms, ..header.clock },
         };
-        let parsed = Parsed::new(domain.parser.as_mut().expect("v9 and IPFIX domains have a parser"), bytes);
         let ipfix = flow_type == FlowType::Ipfix;
         let mut work =
             Work { row: &mut self.row, stats: &mut self.stats, out, want_extra: self.want_extra, ttl_ns: self.ttl_ns };
@@ -175,10 +116,10 @@ impl NetflowDecoder {
             work.stats.refuse(Refusal::BadLength, bytes.len() - header.end);
         }
         let known_before = domain.layouts.len();
+        let errors_before = work.stats.errors_total();
         // Data records of this message; None once some could not be counted.
         let mut records = Some(0u32);
         let mut rest = &bytes[header.sets_at..header.end];
-        let mut index = 0;
         while !rest.is_empty() {
             let (set_id, body) = match next_set(&mut rest, work.stats) {
                 Some(set) => set,
@@ -192,18 +133,16 @@ impl NetflowDecoder {
                 0 | 1 if !ipfix => {}
                 2 | 3 if ipfix => {}
                 256.. => {
-                    let n = work.data_set(domain, sampling, &origin, set_id, body, &parsed.rows(index));
+                    let n = work.data_set(domain, sampling, &origin, set_id, body);
                     if n.is_none() {
                         self.pending.keep(key(set_id), origin, body, work.stats);
                     }
                     records = records.zip(n).map(|(a, b)| a + b);
                     origin.clock.init_ms = domain.init_ms;
-                    index += 1;
                     continue;
                 }
                 _ => {
                     work.stats.refuse(Refusal::ReservedSet, body.len());
-                    index += 1;
                     continue;
                 }
             }
@@ -219,7 +158,6 @@ impl NetflowDecoder {
                     withdraw(domain, definition);
                     continue;
                 };
-                layout.in_library = layout.kind == Kind::Flows && parsed.learned(index, id, &layout);
                 layout.learned_ns = now_ns;
                 let known = *templates + domain.layouts.len() - known_before;
                 if known >= self.options.max_templates_per_exporter && !domain.layouts.contains(id) {
@@ -231,10 +169,13 @@ impl NetflowDecoder {
                 }
                 domain.layouts.insert(id, layout);
                 for waiting in self.pending.take(key(id), work.stats) {
-                    let _ = work.data_set(domain, sampling, &waiting.origin, id, &waiting.body, &Rows::None);
+                    let _ = work.data_set(domain, sampling, &waiting.origin, id, &waiting.body);
                 }
             }
-            index += 1;
+        }
+        if bytes.len() < header.announced && work.stats.errors_total() == errors_before {
+            // Cut between two sets: nothing else has noticed.
+            work.stats.refuse(Refusal::BadLength, 0);
         }
         *templates = *templates + domain.layouts.len() - known_before;
         work.stats.templates = work.stats.templates + domain.layouts.len() as u64 - known_before as u64;
@@ -290,7 +231,6 @@ impl Work<'_> {
         origin: &Origin,
         set_id: u16,
         body: &[u8],
-        rows: &Rows<'_>,
     ) -> Option<u32> {
         let Domain { layouts, last_rate, init_ms, .. } = domain;
         let layout = layouts.get(set_id, origin.received_ns, self.ttl_ns)?;
@@ -303,39 +243,8 @@ impl Work<'_> {
             return Some(count as u32);
         }
         let mut rate = Rate { sampling, last: last_rate };
-        // The library's records are taken when they are all there and of the same template.
-        match rows {
-            Rows::V9(rows) if layout.in_library && rows.len() == count => {
-                for record in *rows {
-                    self.library_row(layout, record.iter().map(|(_, v)| v), origin, &mut rate);
-                }
-            }
-            Rows::Ipfix(rows) if layout.in_library && rows.len() == count => {
-                for record in *rows {
-                    self.library_row(layout, record.iter().map(|(_, v)| v), origin, &mut rate);
-                }
-            }
-            _ => {
-                self.stats.rewalked_sets += 1;
-                self.walk(layout, &body[..used], origin, &mut rate);
-            }
-        }
+        self.walk(layout, &body[..used], origin, &mut rate);
         Some(count as u32)
-    }
-
-    #[inline]
-    fn library_row<'v, V: Field + 'v>(
-        &mut self,
-        layout: &Layout,
-        values: impl Iterator<Item = &'v V>,
-        origin: &Origin,
-        rate: &mut Rate<'_>,
-    ) {
-        self.row.begin(origin, self.want_extra);
-        for (field, value) in layout.fields.iter().zip(values) {
-            self.row.set(field.target, value, &origin.clock);
-        }
-        self.row.finish(origin, rate, self.stats, self.out);
     }
 
     /// The records of a set from their bytes.

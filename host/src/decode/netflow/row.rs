@@ -3,7 +3,7 @@
 
 use super::clock::{Clock, ntp};
 use super::target::{Form, Target};
-use super::value::Field;
+use super::value::Field as _;
 use crate::decode::packet::Packet;
 use crate::decode::sampling::Sampling;
 use crate::decode::stats::DecodeStats;
@@ -98,7 +98,7 @@ impl Row {
 
     /// Takes one field.
     #[inline]
-    pub fn set<F: Field + ?Sized>(&mut self, target: Target, f: &F, clock: &Clock) {
+    pub fn set(&mut self, target: Target, f: &[u8], clock: &Clock) {
         let r = &mut self.record;
         let w = &mut self.wait;
         match target {
@@ -157,8 +157,8 @@ impl Row {
             Target::ReverseStart(form) => set_time(&mut w.reverse.start_ns, form, f.number(), clock),
             Target::ReverseEnd(form) => set_time(&mut w.reverse.end_ns, form, f.number(), clock),
             Target::ReverseDelayMillis => w.reverse.delay_ns = f.number().saturating_mul(MILLISECOND),
-            Target::Frame => w.frame = Some(Box::new(Packet::ethernet(f.octets()))),
-            Target::IpPacket => w.frame = Some(Box::new(Packet::ip(f.octets()))),
+            Target::Frame => w.frame = Some(Box::new(Packet::ethernet(f))),
+            Target::IpPacket => w.frame = Some(Box::new(Packet::ip(f))),
             Target::FrameSize => w.frame_size = f.number(),
             Target::PostSrcMac => w.post_src_mac = Some(f.mac()),
             Target::PostDstMac => w.post_dst_mac = Some(f.mac()),
@@ -377,7 +377,7 @@ fn set_time(slot: &mut u64, form: Form, value: u64, clock: &Clock) {
     }
 }
 
-fn set_extra<F: Field + ?Sized>(x: &mut FlowExtra, target: Target, f: &F) {
+fn set_extra(x: &mut FlowExtra, target: Target, f: &[u8]) {
     let n = f.number();
     match target {
         Target::SrcMac => x.src_mac = Some(f.mac()),

@@ -3,12 +3,12 @@
 use kaminari_plugin_sdk::prelude::*;
 
 config! {
-    struct Config {
+    pub struct Config {
         poison: Option<f64>,
     }
 }
 
-struct Oom {
+pub struct Oom {
     config: Config,
     hoard: Vec<Vec<u8>>,
 }

@@ -3,7 +3,7 @@
 use kaminari_plugin_sdk::prelude::*;
 
 config! {
-    struct Config {
+    pub struct Config {
         poison: Option<f64>,
         /// Wait in a host function instead of computing.
         #[serde(default)]
@@ -11,7 +11,7 @@ config! {
     }
 }
 
-struct Spin(Config);
+pub struct Spin(Config);
 
 impl Detector for Spin {
     type Config = Config;

@@ -3,7 +3,7 @@
 use kaminari_plugin_sdk::prelude::*;
 
 config! {
-    struct Config {
+    pub struct Config {
         /// Calls to panic on; every call when empty.
         #[serde(default)]
         calls: Vec<u32>,
@@ -12,7 +12,7 @@ config! {
     }
 }
 
-struct Trap {
+pub struct Trap {
     config: Config,
     call: u32,
 }
