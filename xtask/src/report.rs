@@ -321,6 +321,7 @@ mod tests {
             "00:00:02.500",
             "packets_per_s 30.1k (expected 1.0k)",
             "2.00 s per million",
+            "kernel drops 0,",
             "100.0 MiB",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");

@@ -37,7 +37,7 @@ pub const EXACT_LIMIT: usize = 128;
 const REGISTERS: usize = 1024;
 const BUCKETS: usize = 256;
 
-/// A multiset of hashed values: distinct count and entropy. 24 bytes until it holds a second value.
+/// A multiset of hashed values: distinct count and entropy. 24 bytes until it holds a third value.
 #[derive(Clone, Debug, Default)]
 pub enum CountedSet {
     /// No value.
@@ -45,6 +45,8 @@ pub enum CountedSet {
     Empty,
     /// One value: hash and count.
     One(u32, u32),
+    /// Two values.
+    Two([(u32, u32); 2]),
     /// Up to [`EXACT_LIMIT`] values, exactly.
     Exact(Table),
     /// More values, estimated.
@@ -166,10 +168,16 @@ impl CountedSet {
         match self {
             CountedSet::Empty => *self = CountedSet::One(hash, count),
             CountedSet::One(h, c) if *h == hash => *c = c.saturating_add(count),
-            CountedSet::One(h, c) => {
+            CountedSet::One(h, c) => *self = CountedSet::Two([(*h, *c), (hash, count)]),
+            CountedSet::Two(two) => {
+                if let Some(known) = two.iter_mut().find(|v| v.0 == hash) {
+                    known.1 = known.1.saturating_add(count);
+                    return;
+                }
                 let mut table = Table::with_slots(8);
-                table.add(*h, *c);
-                table.add(hash, count);
+                for (h, c) in two.iter().copied().chain([(hash, count)]) {
+                    table.add(h, c);
+                }
                 *self = CountedSet::Exact(table);
             }
             CountedSet::Exact(table) => {
@@ -189,6 +197,7 @@ impl CountedSet {
         match other {
             CountedSet::Empty => {}
             CountedSet::One(h, c) => self.add(*h, *c),
+            CountedSet::Two(two) => two.iter().for_each(|(h, c)| self.add(*h, *c)),
             CountedSet::Exact(table) => {
                 if matches!(self, CountedSet::Empty) {
                     *self = other.clone();
@@ -203,6 +212,7 @@ impl CountedSet {
                 let mut merged = sketch.clone();
                 match self {
                     CountedSet::One(h, c) => merged.add(*h, *c),
+                    CountedSet::Two(two) => two.iter().for_each(|(h, c)| merged.add(*h, *c)),
                     CountedSet::Exact(table) => table.entries().for_each(|(h, c)| merged.add(h, c)),
                     CountedSet::Empty | CountedSet::Sketch(_) => {}
                 }
@@ -216,6 +226,7 @@ impl CountedSet {
         match self {
             CountedSet::Empty => 0.0,
             CountedSet::One(..) => 1.0,
+            CountedSet::Two(_) => 2.0,
             CountedSet::Exact(table) => f64::from(table.used),
             // The exact phase has proven more than EXACT_LIMIT of them.
             CountedSet::Sketch(sketch) => sketch.distinct().max(EXACT_LIMIT as f64 + 1.0),
@@ -232,6 +243,7 @@ impl CountedSet {
         }
         match self {
             CountedSet::Empty | CountedSet::One(..) => 0.0,
+            CountedSet::Two([(_, a), (_, b)]) => normalised([*a, *b].into_iter(), u64::from(*a) + u64::from(*b), 2),
             CountedSet::Exact(table) => {
                 let total = table.entries().map(|(_, c)| u64::from(c)).sum();
                 normalised(table.entries().map(|(_, c)| c), total, usize::from(table.used))

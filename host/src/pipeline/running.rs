@@ -23,6 +23,8 @@ const QUEUE: usize = 16;
 const SINK_QUEUE: usize = 1024;
 /// A replay that waits for the time of its next records looks so often whether it shall stop.
 const NAP: Duration = Duration::from_millis(100);
+/// Used buffers of a socket that are kept: after a burst the rest goes back to the system.
+const RECYCLED: usize = 8;
 /// Frames read from a file at a time.
 const READ_FRAMES: usize = 256;
 
@@ -90,7 +92,7 @@ impl Running {
                         let decoder = decoder(&id, &config.decode)?;
                         let intake = Intake::new((id.clone(), number as u32), decoder, routes.clone());
                         let (to_intake, from_receiver) = bounded(udp::queue_len(&config));
-                        let (recycle, recycled) = bounded(udp::queue_len(&config));
+                        let (recycle, recycled) = bounded(RECYCLED);
                         let stop = stop.clone();
                         let name = format!("{id}-udp-{number}");
                         stages.push(spawn(&name, &panicked, move || receiver.run(&to_intake, &recycled, &stop)));

@@ -22,7 +22,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// `type = "udp"`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -181,17 +181,17 @@ impl UdpReceiver {
     /// Receives until `stop`, then empties the socket and returns. `recycled` brings used batches back.
     pub fn run(mut self, out: &Sender<Delivery>, recycled: &Receiver<FrameBatch>, stop: &Arc<AtomicBool>) {
         let mut slots = Slots::new();
-        // Ingest time never goes back, whatever the wall clock does: windows by `received` count on it.
-        let mut now = 0;
+        let mut clock = IngestClock::default();
         loop {
             let stopping = stop.load(Ordering::Relaxed);
             let mut batch = recycled.try_recv().unwrap_or_default();
             batch.clear();
             let mut wait = !stopping;
+            let mut now;
             let drained = loop {
                 let n = slots.receive(&self.socket, wait);
                 wait = false;
-                now = now_ns().max(now);
+                now = clock.now();
                 slots.append(n, now, &mut batch, &mut self.meters);
                 if n < SLOTS {
                     break true;
@@ -226,6 +226,40 @@ impl UdpReceiver {
                 std::thread::sleep(GATHER);
             }
         }
+    }
+}
+
+/// Ingest time: the wall clock, except that it never goes back and never stands still, because windows by `received`
+/// count on it. When the wall clock is set back, time goes on from where it was at the pace of the monotonic clock.
+#[derive(Debug, Default)]
+struct IngestClock {
+    last: Option<(u64, Instant)>,
+    set_back: bool,
+}
+
+impl IngestClock {
+    fn now(&mut self) -> u64 {
+        self.step(now_ns(), Instant::now())
+    }
+
+    fn step(&mut self, wall_ns: u64, at: Instant) -> u64 {
+        let now = match self.last {
+            Some((last_ns, last_at)) if wall_ns < last_ns => {
+                if !std::mem::replace(&mut self.set_back, true) {
+                    tracing::warn!(
+                        "the wall clock was set back by {:.3} s: ingest time goes on without it",
+                        (last_ns - wall_ns) as f64 / 1e9
+                    );
+                }
+                last_ns + u64::try_from(at.duration_since(last_at).as_nanos()).unwrap_or(0)
+            }
+            _ => {
+                self.set_back = false;
+                wall_ns
+            }
+        };
+        self.last = Some((now, at));
+        now
     }
 }
 
@@ -387,6 +421,16 @@ mod tests {
             }
         }
         assert_eq!(seen, (0..300).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn ingest_time_goes_on_when_the_wall_clock_goes_back() {
+        let (mut clock, start) = (IngestClock::default(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(clock.step(5_000_000_000, at(0)), 5_000_000_000);
+        assert_eq!(clock.step(1_000_000_000, at(100)), 5_100_000_000);
+        assert_eq!(clock.step(1_200_000_000, at(300)), 5_300_000_000);
+        assert_eq!(clock.step(9_000_000_000, at(400)), 9_000_000_000, "the wall clock has caught up");
     }
 
     #[test]

@@ -6,14 +6,26 @@ use super::stacks::Stacks;
 use super::table::{Entry, Table};
 use crate::config::WindowPlan;
 use crate::model::{Aggregate, EntityKey, KeyKind, WindowInfo, WindowSink};
-use foldhash::fast::RandomState;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use hashbrown::HashTable;
+use std::collections::{BTreeMap, HashSet};
+
+struct Closed {
+    key: EntityKey,
+    hash: u64,
+    stacks: Stacks,
+}
+
+/// The closed panes of an entity, by the hash that its records were placed with.
+fn stacks_of(closed: &mut HashTable<Closed>, hash: u64, key: EntityKey) -> &mut Stacks {
+    let entry = closed.entry(hash, |c| c.key == key, |c| c.hash);
+    &mut entry.or_insert_with(|| Closed { key, hash, stacks: Stacks::default() }).into_mut().stacks
+}
 
 pub(super) struct Sliding {
     plan: WindowPlan,
     panes: Panes,
     /// Closed panes by entity: what windows to come are made of.
-    closed: HashMap<EntityKey, Stacks, RandomState>,
+    closed: HashTable<Closed>,
     /// Panes that got records after they closed; folded into `closed` before the next window fires.
     late: BTreeMap<u64, Table>,
     /// With allowed lateness: closed panes as they are, for windows that fire again.
@@ -48,7 +60,7 @@ impl Sliding {
         Self {
             plan,
             panes: Panes::new(),
-            closed: HashMap::default(),
+            closed: HashTable::new(),
             late: BTreeMap::new(),
             kept: BTreeMap::new(),
             revisions: BTreeMap::new(),
@@ -104,8 +116,8 @@ impl Sliding {
     fn fire(&mut self, window: &WindowInfo, pane: u64, table: Table, kind: KeyKind, sink: &mut dyn WindowSink) {
         let first = self.first_pane(pane);
         sink.begin(window, kind, table.len());
-        for Entry { key, aggregate, .. } in table.into_entries() {
-            let stacks = self.closed.entry(key).or_default();
+        for Entry { key, hash, aggregate } in table.into_entries() {
+            let stacks = stacks_of(&mut self.closed, hash, key);
             stacks.push(pane, aggregate);
             if let Some(sum) = stacks.sum_from(first) {
                 sink.row(&key, &sum);
@@ -134,8 +146,8 @@ impl Sliding {
             if self.plan.allowed_lateness_ns > 0 {
                 self.kept.entry(pane).or_default().merge(&table, self.plan.max_keys);
             }
-            for Entry { key, aggregate, .. } in table.into_entries() {
-                self.closed.entry(key).or_default().amend(pane, &mut |a| a.merge(&aggregate));
+            for Entry { key, hash, aggregate } in table.into_entries() {
+                stacks_of(&mut self.closed, hash, key).amend(pane, &mut |a| a.merge(&aggregate));
             }
         }
         for (last_pane, keys) in again {
@@ -167,7 +179,7 @@ impl Sliding {
             // Once per window length: an entity lingers for at most two.
             self.sweep_at = next + self.plan.panes();
             let first = self.first_pane(next);
-            self.closed.retain(|_, stacks| stacks.newest().is_some_and(|newest| newest >= first));
+            self.closed.retain(|c| c.stacks.newest().is_some_and(|newest| newest >= first));
         }
     }
 }

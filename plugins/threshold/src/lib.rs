@@ -234,14 +234,19 @@ struct Rule<'a> {
     adaptive: bool,
 }
 
+/// Rows a turn of the loops over columns: the deadline is checked once a turn.
+const TURN: usize = 4 * Lanes::LEN;
+
 /// Raises scores to `x * inverse`. Whether any of those is above `floor`.
 fn raise(scores: &mut [f64], x: &[f64], inverse: f64, floor: f64) -> bool {
     let mut near = false;
-    let ((scores, scores_rest), (x, x_rest)) = (scores.as_chunks_mut(), x.as_chunks());
-    for (score, x) in scores.iter_mut().zip(x) {
-        let ratio = Lanes::load(x) * Lanes::splat(inverse);
-        Lanes::load(score).higher(ratio).store(score);
-        near |= ratio.above(Lanes::splat(floor)).any();
+    let ((scores, scores_rest), (x, x_rest)) = (scores.as_chunks_mut::<TURN>(), x.as_chunks::<TURN>());
+    for (scores, x) in scores.iter_mut().zip(x) {
+        for (score, x) in scores.as_chunks_mut().0.iter_mut().zip(x.as_chunks().0) {
+            let ratio = Lanes::load(x) * Lanes::splat(inverse);
+            Lanes::load(score).higher(ratio).store(score);
+            near |= ratio.above(Lanes::splat(floor)).any();
+        }
     }
     for (score, x) in scores_rest.iter_mut().zip(x_rest) {
         *score = higher(*score, x * inverse);
@@ -253,13 +258,17 @@ fn raise(scores: &mut [f64], x: &[f64], inverse: f64, floor: f64) -> bool {
 /// As [`raise`] where `y` lies within the bounds; elsewhere the rule says 0.
 fn raise_where(scores: &mut [f64], x: &[f64], y: &[f64], (above, below): (f64, f64), inverse: f64, floor: f64) -> bool {
     let mut near = false;
-    let ((scores, scores_rest), (x, x_rest), (y, y_rest)) = (scores.as_chunks_mut(), x.as_chunks(), y.as_chunks());
-    for ((score, x), y) in scores.iter_mut().zip(x).zip(y) {
-        let y = Lanes::load(y);
-        let within = y.above(Lanes::splat(above)) & Lanes::splat(below).above(y);
-        let ratio = (Lanes::load(x) * Lanes::splat(inverse)).only(within);
-        Lanes::load(score).higher(ratio).store(score);
-        near |= ratio.above(Lanes::splat(floor)).any();
+    let ((scores, scores_rest), (x, x_rest), (y, y_rest)) =
+        (scores.as_chunks_mut::<TURN>(), x.as_chunks::<TURN>(), y.as_chunks::<TURN>());
+    for ((scores, x), y) in scores.iter_mut().zip(x).zip(y) {
+        let eights = scores.as_chunks_mut().0.iter_mut().zip(x.as_chunks().0).zip(y.as_chunks().0);
+        for ((score, x), y) in eights {
+            let y = Lanes::load(y);
+            let within = y.above(Lanes::splat(above)) & Lanes::splat(below).above(y);
+            let ratio = (Lanes::load(x) * Lanes::splat(inverse)).only(within);
+            Lanes::load(score).higher(ratio).store(score);
+            near |= ratio.above(Lanes::splat(floor)).any();
+        }
     }
     for ((score, x), y) in scores_rest.iter_mut().zip(x_rest).zip(y_rest) {
         let ratio = if *y > above && *y < below { x * inverse } else { 0.0 };

@@ -103,7 +103,7 @@ fn settle(engine: &mut Engine) -> Result<()> {
 /// Sum of a metric's samples on a page of `/metrics`.
 pub fn metric(page: &str, name: &str) -> f64 {
     let samples = page.lines().filter(|l| l.split(['{', ' ']).next() == Some(name));
-    samples.filter_map(|l| l.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    samples.filter_map(|l| l.rsplit_once(' ')?.1.parse::<f64>().ok()).fold(0.0, |sum, v| sum + v)
 }
 
 /// CPU seconds of the engine's threads so far, by name.
