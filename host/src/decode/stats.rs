@@ -162,6 +162,7 @@ impl DecodeStats {
     /// Adds what happened since `previous` to the metrics of the source `component_id`, and makes `previous` equal to
     /// this. Meant to be called about once a second, not per datagram.
     pub fn publish(&self, previous: &mut DecodeStats, component_id: &str) {
+        self.log_what_is_new(previous, component_id);
         let id = || component_id.to_owned();
         let labelled = |name, label: &'static str, value: &'static str, now: u64, before: u64| {
             if now > before {
@@ -202,6 +203,42 @@ impl DecodeStats {
             metrics::gauge!(name, "component_id" => id()).increment(now as f64 - before as f64);
         }
         previous.clone_from(self);
+    }
+}
+
+impl DecodeStats {
+    /// The first of each kind of trouble, once: a person who watches only the log must hear of it, and a flood of
+    /// garbage must not fill the disk.
+    fn log_what_is_new(&self, previous: &DecodeStats, component_id: &str) {
+        let why = Refusal::ALL.iter().enumerate().filter(|(i, _)| self.errors[*i] > 0 && previous.errors[*i] == 0);
+        for (i, why) in why {
+            tracing::error!(
+                component_id,
+                error_type = why.name(),
+                refused = self.errors[i],
+                "input is refused ({}): from now on only {} tells how much",
+                why.name(),
+                t::DECODE_ERRORS
+            );
+        }
+        let gap = |stats: &DecodeStats| stats.sequence_gap.iter().sum::<u64>();
+        if gap(self) > 0 && gap(previous) == 0 {
+            tracing::error!(
+                component_id,
+                error_type = "sequence_gap",
+                missing = gap(self),
+                "exporters' sequence numbers have gaps: records were lost on the way; from now on only {} tells how many",
+                t::DECODE_SEQUENCE_GAP
+            );
+        }
+        if self.strangers > 0 && previous.strangers == 0 {
+            tracing::warn!(
+                component_id,
+                error_type = "not_allowed",
+                "datagrams of exporters that `decode.allow` does not name are refused; {} tells how many",
+                t::SOURCE_REFUSED
+            );
+        }
     }
 }
 
