@@ -1,6 +1,6 @@
 //! NetFlow v5, v7, v9 and IPFIX. Comes in: UDP payloads; goes out: flow records. v5 and v7 are read by the
 //! `netflow_parser` crate. v9 and IPFIX sets are walked here by their templates, straight into a flow record: the crate
-//! makes a vector of enums of every record, which cost four times as much, and loses sets in silence (variable-length
+//! makes a vector of enums of every record, which cost seven times as much, and loses sets in silence (variable-length
 //! fields of length zero, templates it rejects). It stays the second opinion: a property test compares the two. What
 //! cannot be read is refused and its bytes counted by reason, so that `framing + decoded + padding + undecoded +
 //! pending = all bytes` (another property test).
