@@ -13,10 +13,14 @@ pub mod sink;
 pub mod source;
 pub mod window;
 
+pub mod calibration;
+pub mod inference;
 pub mod plugin;
 pub mod telemetry;
 
 pub mod api;
 pub mod cli;
+pub mod evaluate;
 pub mod generate;
 pub mod pipeline;
+pub mod train;

@@ -1,0 +1,1 @@
+//! Scores and incidents against labels. Comes in: scored rows and labels; goes out: how good they are.

@@ -1,0 +1,161 @@
+//! `model.toml`: everything about a model but its weights.
+
+use crate::calibration::Calibration;
+use serde::{Deserialize, Serialize};
+
+/// The format this engine reads and writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// `model.toml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// Name of the model.
+    pub name: String,
+    /// Which one of that name; `kaminari train` writes the time.
+    #[serde(default)]
+    pub version: String,
+    /// What the rows are that it was trained on.
+    #[serde(default)]
+    pub input: Option<Input>,
+    /// The network.
+    pub architecture: Architecture,
+    /// Where the weights are.
+    #[serde(default)]
+    pub weights: WeightsFile,
+    /// Inputs in order, each with its preprocessing.
+    pub features: Vec<FeatureSpec>,
+    /// Tails of benign scores; without them the model scores, and no false alarm rate can be asked for.
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
+    /// Rows with the losses they must have: the self-test of every load.
+    #[serde(default)]
+    pub golden: Option<Golden>,
+    /// How it was trained.
+    #[serde(default)]
+    pub training: Option<Training>,
+}
+
+/// What the rows are that the model was trained on; a pipeline that offers others is refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Length of the window, seconds.
+    pub window_secs: f64,
+    /// Level of the entities (`dst_addr`, ...).
+    pub level: String,
+}
+
+/// The network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Architecture {
+    /// `mlp-autoencoder`.
+    pub kind: String,
+    /// Widths: inputs, hidden layers, outputs (as many as inputs).
+    pub dims: Vec<usize>,
+    /// After every layer but the last.
+    pub activation: Activation,
+    /// What stands before `0.weight` in the weights file.
+    #[serde(default)]
+    pub tensor_prefix: String,
+}
+
+/// Activation function of the hidden layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// Hyperbolic tangent.
+    Tanh,
+    /// max(0, x).
+    Relu,
+}
+
+/// The weights' file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WeightsFile {
+    /// Name, in the folder of the manifest.
+    pub file: String,
+    /// Lower-case hex sha256 of it; empty: not pinned.
+    pub sha256: String,
+}
+
+impl Default for WeightsFile {
+    fn default() -> Self {
+        Self { file: "weights.safetensors".into(), sha256: String::new() }
+    }
+}
+
+/// One input: `clamp((transform(x) - center) / scale, -clip, clip)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureSpec {
+    /// Column of the frame.
+    pub name: String,
+    /// Applied first.
+    #[serde(default)]
+    pub transform: Transform,
+    /// Subtracted.
+    pub center: f64,
+    /// Divided by; above 0. Training keeps it above a floor, so that a feature that was constant cannot own the error.
+    pub scale: f64,
+    /// Bound of the result.
+    #[serde(default = "default_clip")]
+    pub clip: f64,
+}
+
+fn default_clip() -> f64 {
+    f64::MAX
+}
+
+/// Applied to a raw feature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transform {
+    /// None.
+    #[default]
+    Identity,
+    /// ln(1 + x) for x >= 0, and -ln(1 - x) below.
+    Log1p,
+}
+
+/// The self-test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Golden {
+    /// Raw features, a row each.
+    pub rows: Vec<Vec<f64>>,
+    /// Mean squared error of each row.
+    pub mse: Vec<f64>,
+    /// Mean log1p error of each row.
+    pub log1p: Vec<f64>,
+}
+
+/// How a model was trained: for people, and to repeat it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// `kaminari 0.1.0`.
+    pub tool: String,
+    /// Rows trained on.
+    pub rows: u64,
+    /// Rows of the validation.
+    pub validation_rows: u64,
+    /// First window, RFC 3339.
+    pub from: String,
+    /// End of the last window.
+    pub to: String,
+    /// Seed of the best run.
+    pub seed: u64,
+    /// Seeds tried.
+    pub seeds: u32,
+    /// Epochs of the best run.
+    pub epochs: u32,
+    /// Loss of the best run on the training rows.
+    pub loss: f64,
+    /// And on the validation rows.
+    pub validation_loss: f64,
+}

@@ -1,0 +1,16 @@
+//! Models that score rows of features. Comes in: a model directory (`model.toml` + `weights.safetensors`) and columns of
+//! features; goes out: one loss per row and reduction, and what a feature was expected to be. Refused: damaged or
+//! mismatched models, with what differs; rows with a feature that is not finite have no loss (NaN) and are counted.
+//! Knows nothing of windows, plugins or incidents.
+
+mod manifest;
+mod model;
+mod network;
+mod scorer;
+
+pub use manifest::{
+    Activation, Architecture, FORMAT_VERSION, FeatureSpec, Golden, Input, Manifest, Training, Transform, WeightsFile,
+};
+pub use model::Model;
+pub use network::{Layer, Network};
+pub use scorer::{Backend, FeatureError, InferenceError, Losses, Scorer};

@@ -1,0 +1,65 @@
+//! What every backend does: the built-in CPU kernel, and whatever comes later.
+
+use super::model::Model;
+use std::sync::Arc;
+
+/// Losses of rows, by reduction. NaN: a feature of the row is not finite.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Losses {
+    /// Mean squared error over the (preprocessed) features.
+    pub mse: Vec<f32>,
+    /// Mean of ln(1 + squared error) over the features: one feature alone cannot own it.
+    pub log1p: Vec<f32>,
+}
+
+/// One feature's part in a row's error.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeatureError {
+    /// Position in the model's features.
+    pub feature: usize,
+    /// Raw value in the row.
+    pub observed: f64,
+    /// The reconstruction, back in the feature's own unit.
+    pub expected: f64,
+    /// Squared error of the preprocessed value.
+    pub error: f64,
+}
+
+/// Makes scorers of models.
+pub trait Backend: Send + Sync {
+    /// `cpu/avx512`, ...: for logs and the metric `kaminari_inference_backend`.
+    fn name(&self) -> String;
+
+    /// A scorer for one thread.
+    fn scorer(&self, model: &Arc<Model>) -> Result<Box<dyn Scorer>, InferenceError>;
+}
+
+/// One model on one device, used by one thread.
+pub trait Scorer: Send {
+    /// Losses of every row. `columns`: one slice per feature of the model, in its order, all of the same length.
+    fn losses(&mut self, columns: &[&[f64]], out: &mut Losses) -> Result<(), InferenceError>;
+
+    /// Every feature's part in the error of one row (raw values in the model's order), largest error first.
+    fn explain(&mut self, row: &[f64]) -> Result<Vec<FeatureError>, InferenceError>;
+}
+
+/// Scoring went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InferenceError {
+    /// Not the columns that the model has.
+    #[error("the model takes {expected} features, not {got}")]
+    Columns {
+        /// Features of the model.
+        expected: usize,
+        /// Columns offered.
+        got: usize,
+    },
+    /// A backend's own trouble.
+    #[error("{backend}: {message}")]
+    Backend {
+        /// Which.
+        backend: String,
+        /// What it said.
+        message: String,
+    },
+}

@@ -1,0 +1,1 @@
+//! Training of autoencoders. Comes in: benign rows of features; goes out: a model and a report.
