@@ -17,6 +17,7 @@ mod raw;
 mod read;
 pub mod registry;
 mod resolve;
+mod rows;
 
 pub use diagnostic::{CODES, ConfigDiagnostic, ConfigErrors, code, near_miss};
 pub use places::Places;

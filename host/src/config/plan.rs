@@ -119,8 +119,10 @@ pub struct PipelinePlan {
     pub sources: Vec<Arc<str>>,
     /// Levels to aggregate by.
     pub keys: Vec<KeyLevel>,
-    /// Windowing.
+    /// Windowing. Of a pipeline of rows: the window that each row is of.
     pub window: WindowPlan,
+    /// The sources' records are rows of features already; `None`: flow records, which become windows.
+    pub rows: Option<RowsPlan>,
     /// Feature names, in the order of the frame's columns. `flows`, `bytes` and `packets` are always among them.
     pub features: Vec<String>,
     /// Half-life of the entity's own level that relative features compare with, in windows.
@@ -133,6 +135,17 @@ pub struct PipelinePlan {
     pub sinks: Vec<Arc<str>>,
     /// Whether incidents leave.
     pub mode: Mode,
+}
+
+/// `rows = {...}` of a pipeline: its sources' lines are windows of features already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowsPlan {
+    /// Column with the start of the row's window.
+    pub time: String,
+    /// Unit of a time that is a number.
+    pub time_unit: super::decode_options::TimeUnit,
+    /// Column with the address that the row is about; none: a row is about the whole network.
+    pub entity: Option<String>,
 }
 
 /// Whether a pipeline speaks.

@@ -1,6 +1,7 @@
 //! What an operator may write, section by section, with the defaults. What it means (units, references, ranges) is
 //! decided in `resolve`; keys that must be there are `Option` here, so that all that are missing can be told at once.
 
+use super::decode_options::TimeUnit;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -86,6 +87,7 @@ pub(super) struct PipelineSection {
     pub sinks: Vec<String>,
     pub mode: String,
     pub window: WindowSection,
+    pub rows: Option<RowsSection>,
     pub incident: IncidentSection,
 }
 
@@ -102,6 +104,7 @@ impl Default for PipelineSection {
             sinks: Vec::new(),
             mode: "alert".into(),
             window: WindowSection::default(),
+            rows: None,
             incident: IncidentSection::default(),
         }
     }
@@ -140,6 +143,22 @@ impl Default for WindowSection {
             max_future_secs: 10.0,
             max_keys: 1_000_000,
         }
+    }
+}
+
+/// `[pipelines.NAME.rows]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RowsSection {
+    pub time: Option<String>,
+    pub time_unit: TimeUnit,
+    pub window_secs: Option<f64>,
+    pub entity: Option<String>,
+}
+
+impl Default for RowsSection {
+    fn default() -> Self {
+        Self { time: None, time_unit: TimeUnit::Seconds, window_secs: None, entity: None }
     }
 }
 
@@ -186,6 +205,7 @@ pub(super) fn all_keys() -> Vec<(&'static str, Vec<String>)> {
         ("detectors", keys::<DetectorSection>()),
         ("pipelines", keys::<PipelineSection>()),
         ("pipelines.window", keys::<WindowSection>()),
+        ("pipelines.rows", keys::<RowsSection>()),
         ("pipelines.incident", keys::<IncidentSection>()),
     ]
 }

@@ -70,7 +70,7 @@ fn unjudged(plan: &Plan, places: &Places) -> Vec<ConfigDiagnostic> {
         .collect()
 }
 
-type Named<T> = BTreeMap<Arc<str>, T>;
+pub(super) type Named<T> = BTreeMap<Arc<str>, T>;
 type Parts = (
     EnginePlan,
     ApiPlan,
@@ -117,6 +117,7 @@ impl Resolver<'_> {
         let detectors = self.each("detectors", Self::detector);
         let pipelines = self.each("pipelines", Self::pipeline);
         self.detector_levels(&detectors, &pipelines);
+        self.row_sources(&sources, &pipelines);
         if self.merged.named.get("pipelines").is_none_or(BTreeMap::is_empty) {
             self.no_pipeline();
         }

@@ -1,6 +1,7 @@
 //! Plan in, everything built and nothing running out: plugins compiled and configured, sinks opened, sockets bound.
 //! What cannot be built is a [`Problem`] with the place in the config that asked for it; all are found in one go.
 
+use super::collect::Collector;
 use super::scores::ScoreWriter;
 use super::worker::Worker;
 use crate::config::decode_options::DecodeOptions;
@@ -9,13 +10,14 @@ use crate::config::{Mode, PipelinePlan, Plan, code};
 use crate::detect::{DetectError, Detector, PluginDetector};
 use crate::features::{FEATURES, FrameBuilder, catalogue};
 use crate::incident::{Context, IncidentTracker};
-use crate::model::{KeyLevel, Needs};
+use crate::model::{FeatureFrame, KeyKind, KeyLevel, Needs};
 use crate::plugin::{CallErrorKind, LoadedPlugin, PluginError, PluginHost, PluginReply};
 use crate::sink::{SINKS, Sink};
 use crate::source::file::{self, FileConfig, FileReader};
 use crate::source::udp::{self, UdpConfig, UdpReceiver};
 use crate::source::{SOURCES, SourceError};
 use crate::window::{Hasher, Ingest, Shard};
+use crossbeam_channel::Sender;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -60,16 +62,29 @@ pub enum BuildError {
 pub enum Input {
     /// The plan's sources.
     Live,
-    /// One file through every pipeline, in event time; no sinks of the plan, incidents go to these.
+    /// Files through every pipeline, in event time; no sinks of the plan, incidents go to these.
     Replay {
-        /// Capture, JSON lines or CSV.
-        path: PathBuf,
+        /// Captures, JSON lines, CSV or Parquet, read one after the other.
+        paths: Vec<PathBuf>,
         /// The source whose `decode` settings count; needed when the plan has several.
         source: Option<String>,
         /// Where incidents go.
         sinks: Vec<(String, Box<dyn Sink>)>,
         /// Where scored rows go.
         scores: Option<ScoreWriter>,
+    },
+    /// Files through the windows and features of one pipeline; its frames go out instead of to detectors.
+    Frames {
+        /// As for a replay.
+        paths: Vec<PathBuf>,
+        /// As for a replay.
+        source: Option<String>,
+        /// Which pipeline.
+        pipeline: Arc<str>,
+        /// Which of its levels.
+        level: KeyKind,
+        /// Where frames go, in order of time where there is one window worker.
+        frames: Sender<FeatureFrame>,
     },
 }
 
@@ -95,7 +110,7 @@ pub struct Built {
     pub(super) sinks: BTreeMap<Arc<str>, Box<dyn Sink>>,
     pub(super) live: bool,
     /// Keeps the plugin engine's clock ticking.
-    pub(super) host: Arc<PluginHost>,
+    pub(super) host: Option<Arc<PluginHost>>,
     /// UDP sources and the addresses they are bound to.
     pub bound: Vec<(Arc<str>, SocketAddr)>,
 }
@@ -118,14 +133,18 @@ pub fn check(plan: &Plan) -> Vec<Problem> {
 
 /// Builds a plan. Sockets are bound last: nothing is received before all else stands.
 pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
-    let (host, plugins, mut problems) = plugins(plan).map_err(|p| BuildError::Problems(vec![p]))?;
     let (live, mut replay_sinks, scores, replay) = match input {
         Input::Live => (true, None, None, None),
-        Input::Replay { path, source, sinks, scores } => (false, Some(sinks), scores, Some((path, source))),
+        Input::Replay { paths, source, sinks, scores } => (false, Some(sinks), scores, Some((paths, source))),
+        Input::Frames { paths, source, pipeline, level, frames } => {
+            return build_frames(plan, paths, source, &pipeline, level, frames);
+        }
     };
+    let (host, plugins, mut problems) = plugins(plan).map_err(|p| BuildError::Problems(vec![p]))?;
     let mut pipelines = Vec::new();
     for pipeline in plan.pipelines.values() {
-        match build_pipeline(plan, pipeline, &plugins, scores.as_ref()) {
+        let judges = || detectors(plan, pipeline, &plugins);
+        match build_pipeline(plan, pipeline, judges, scores.as_ref()) {
             Ok(built) => pipelines.push(built),
             Err(more) => problems.extend(more),
         }
@@ -153,8 +172,8 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
     }
     let (mut sources, mut bound) = (BTreeMap::new(), Vec::new());
     match replay {
-        Some((path, source)) => {
-            let (id, file) = replay_source(plan, path, source)?;
+        Some((paths, source)) => {
+            let (id, file) = replay_source(plan, paths, source, plan.sources.keys())?;
             pipelines.iter_mut().for_each(|p| p.plan.sources = vec![id.clone()]);
             sources.insert(id, file);
         }
@@ -168,7 +187,37 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
             }
         }
     }
-    Ok(Built { sources, pipelines, sinks, live, host, bound })
+    Ok(Built { sources, pipelines, sinks, live, host: Some(host), bound })
+}
+
+/// One pipeline whose detectors are replaced by a collector of frames: no plugin is loaded.
+fn build_frames(
+    plan: &Plan,
+    paths: Vec<PathBuf>,
+    source: Option<String>,
+    pipeline: &str,
+    level: KeyKind,
+    frames: Sender<FeatureFrame>,
+) -> Result<Built, BuildError> {
+    let Some(pipeline) = plan.pipelines.get(pipeline) else {
+        return Err(BuildError::Input(format!("there is no pipeline {pipeline:?}")));
+    };
+    let mut only = pipeline.clone();
+    only.keys.retain(|k| k.kind == level);
+    only.sinks.clear();
+    let judges =
+        || -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> { Ok(vec![Box::new(Collector::new(frames.clone()))]) };
+    let mut built = build_pipeline(plan, &only, judges, None).map_err(BuildError::Problems)?;
+    let (id, file) = replay_source(plan, paths, source, pipeline.sources.iter())?;
+    built.plan.sources = vec![id.clone()];
+    Ok(Built {
+        sources: BTreeMap::from([(id, file)]),
+        pipelines: vec![built],
+        sinks: BTreeMap::new(),
+        live: false,
+        host: None,
+        bound: Vec::new(),
+    })
 }
 
 fn build_source(
@@ -196,22 +245,29 @@ fn open_all(config: &FileConfig) -> Result<Vec<(FileReader, DecodeOptions)>, Bui
     config.paths.iter().map(open).collect()
 }
 
-/// The replayed file takes the place of one of the plan's sources and is read with its `decode` settings.
-fn replay_source(plan: &Plan, path: PathBuf, source: Option<String>) -> Result<(Arc<str>, BuiltSource), BuildError> {
-    let component = match (&source, plan.sources.len()) {
-        (Some(id), _) => plan.sources.get(id.as_str()).ok_or_else(|| {
-            let known: Vec<&str> = plan.sources.keys().map(AsRef::as_ref).collect();
-            BuildError::Input(format!("--source {id:?} is not in the configuration; it has {}", known.join(", ")))
-        })?,
-        (None, 1) => plan.sources.values().next().ok_or_else(|| BuildError::Input("no sources".into()))?,
+/// The replayed files take the place of one of these sources and are read with its `decode` settings.
+fn replay_source<'a>(
+    plan: &Plan,
+    paths: Vec<PathBuf>,
+    source: Option<String>,
+    choice: impl Iterator<Item = &'a Arc<str>>,
+) -> Result<(Arc<str>, BuiltSource), BuildError> {
+    let known: Vec<&str> = choice.map(AsRef::as_ref).collect();
+    let id = match (&source, &known[..]) {
+        (Some(id), _) if known.contains(&id.as_str()) => id,
+        (Some(id), _) => {
+            let text = format!("--source {id:?} is not in the configuration; it has {}", known.join(", "));
+            return Err(BuildError::Input(text));
+        }
+        (None, [only]) => *only,
         (None, _) => {
-            let known: Vec<&str> = plan.sources.keys().map(AsRef::as_ref).collect();
             return Err(BuildError::Input(format!(
                 "the configuration has several sources: say with --source which one the file stands for ({})",
                 known.join(", ")
             )));
         }
     };
+    let component = plan.sources.get(id).ok_or_else(|| BuildError::Input(format!("there is no source {id:?}")))?;
     let bad = |e: crate::config::ConfigError| BuildError::Input(e.to_string());
     let mut decode = if component.kind == udp::DEF.kind {
         component.config::<UdpConfig>().map_err(bad)?.decode
@@ -223,7 +279,7 @@ fn replay_source(plan: &Plan, path: PathBuf, source: Option<String>) -> Result<(
         decode.format = None;
         decode.allow.clear();
     }
-    let files = open_all(&FileConfig { paths: vec![path], decode })?;
+    let files = open_all(&FileConfig { paths, decode })?;
     Ok((component.id.clone(), BuiltSource::File(files)))
 }
 
@@ -306,11 +362,13 @@ fn detector_problem(id: &str, pipeline: &PipelinePlan, error: &DetectError) -> P
 fn build_pipeline(
     plan: &Plan,
     pipeline: &PipelinePlan,
-    plugins: &Plugins,
+    detectors: impl Fn() -> Result<Vec<Box<dyn Detector>>, Vec<Problem>>,
     scores: Option<&ScoreWriter>,
 ) -> Result<BuiltPipeline, Vec<Problem>> {
     let needs: Needs = catalogue::needs(&pipeline.features);
-    let (count, hasher) = (plan.engine.window_workers.max(1), Hasher::default());
+    // Rows are whole windows: there is nothing to share out.
+    let count = if pipeline.rows.is_some() { 1 } else { plan.engine.window_workers.max(1) };
+    let hasher = Hasher::default();
     // The config has warned about levels that nobody judges.
     let levels: Vec<KeyLevel> = pipeline.keys.iter().copied().filter(|k| plan.judges(pipeline, k.kind)).collect();
     let mut workers = Vec::new();
@@ -318,7 +376,7 @@ fn build_pipeline(
         let shard = Shard::new(pipeline.window, needs, &levels, &hasher, number, count);
         let max_entities = pipeline.window.max_keys;
         let frames = FrameBuilder::new(&pipeline.features, pipeline.level_half_life_windows, max_entities);
-        let detectors = detectors(plan, pipeline, plugins)?;
+        let detectors = detectors()?;
         workers.push(Worker::new(&pipeline.id, shard, frames, detectors, scores.is_some()));
     }
     let context = Context {

@@ -5,9 +5,11 @@
 //! sink. Data flows one way. Stopping does too: receivers stop, queues run empty, windows close, incidents leave.
 
 mod build;
+mod collect;
 mod desk;
 mod intake;
 mod router;
+mod rows;
 mod running;
 mod scores;
 mod summary;

@@ -15,6 +15,8 @@ pub(super) enum WorkerMsg {
     Rows(Arc<Prepared>),
     /// Numbered, so that the desk can wait for all workers.
     Close(u64, Close),
+    /// A whole window that came as rows; numbered like an order.
+    Frame(u64, Box<FeatureFrame>),
 }
 
 /// What one worker has to say about one close order.
@@ -79,16 +81,35 @@ impl Worker {
                         return;
                     }
                 }
+                WorkerMsg::Frame(seq, frame) => {
+                    let window = frame.window;
+                    let judged = self.judge(seq, vec![window], vec![*frame]);
+                    if out.send(judged).is_err() {
+                        return;
+                    }
+                }
             }
         }
     }
 
     fn close(&mut self, seq: u64, order: &Close) -> Judged {
         let fired = self.shard.close(order, &mut self.frames);
+        let frames = self.frames.take();
+        let judged = self.judge(seq, fired, frames);
+        let refused = self.shard.refused() + self.frames.forgotten();
+        self.meters.refused.increment(refused - std::mem::replace(&mut self.meters.seen_refused, refused));
+        let entities = self.shard.entities();
+        let before = std::mem::replace(&mut self.meters.seen_entities, entities);
+        self.meters.entities.increment(entities as f64 - before as f64);
+        judged
+    }
+
+    /// Has every detector look at the frames of the windows that fired.
+    fn judge(&mut self, seq: u64, fired: Vec<WindowInfo>, frames: Vec<FeatureFrame>) -> Judged {
         let mut windows: BTreeMap<(u64, u32), (WindowInfo, Vec<Detection>)> =
             fired.into_iter().map(|w| ((w.end_ns, w.revision), (w, Vec::new()))).collect();
         let mut scored = Vec::new();
-        for frame in self.frames.take() {
+        for frame in frames {
             self.meters.rows.increment(frame.keys.len() as u64);
             self.meters.fired.increment(1);
             for detector in &mut self.detectors {
@@ -105,11 +126,6 @@ impl Worker {
                 }
             }
         }
-        let refused = self.shard.refused() + self.frames.forgotten();
-        self.meters.refused.increment(refused - std::mem::replace(&mut self.meters.seen_refused, refused));
-        let entities = self.shard.entities();
-        let before = std::mem::replace(&mut self.meters.seen_entities, entities);
-        self.meters.entities.increment(entities as f64 - before as f64);
         Judged { seq, windows: windows.into_values().collect(), scored }
     }
 }

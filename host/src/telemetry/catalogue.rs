@@ -48,6 +48,8 @@ catalogue! {
     SOURCE_REFUSED = "kaminari_source_refused_total", Counter, ["component_id", "reason"];
     /// Flow records decoded, by export protocol.
     DECODE_FLOWS = "kaminari_decode_flows_total", Counter, ["component_id", "version"];
+    /// Rows of features that came as they are.
+    DECODE_ROWS = "kaminari_decode_rows_total", Counter, ["component_id"];
     /// Datagrams, sets or records that could not be decoded, by reason.
     DECODE_ERRORS = "kaminari_decode_errors_total", Counter, ["component_id", "reason"];
     /// Bytes of sets left undecoded, by reason.
