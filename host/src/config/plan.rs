@@ -18,6 +18,8 @@ pub struct Plan {
     pub api: ApiPlan,
     /// Sources by id.
     pub sources: BTreeMap<Arc<str>, Component>,
+    /// Models by id.
+    pub models: BTreeMap<Arc<str>, ModelPlan>,
     /// Plugins by id.
     pub plugins: BTreeMap<Arc<str>, PluginPlan>,
     /// Detectors by id.
@@ -67,6 +69,17 @@ pub struct Component {
     pub body: toml::Table,
 }
 
+/// `[models.ID]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelPlan {
+    /// Name chosen by the operator: what plugins open it by.
+    pub id: Arc<str>,
+    /// The model's folder (`model.toml` and weights), already joined to the config file's folder.
+    pub path: PathBuf,
+    /// Pin: lower-case hex sha256 over manifest and weights.
+    pub sha256: Option<String>,
+}
+
 /// `[plugins.ID]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginPlan {
@@ -76,6 +89,8 @@ pub struct PluginPlan {
     pub path: PathBuf,
     /// Pin: lower-case hex sha256 of the file.
     pub sha256: Option<String>,
+    /// Ids of the models that it may score with.
+    pub inference: Vec<Arc<str>>,
     /// Limits of every instance.
     pub limits: PluginLimits,
 }

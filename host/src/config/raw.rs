@@ -11,6 +11,7 @@ pub(super) const SECTIONS: &[(&str, bool)] = &[
     ("engine", false),
     ("api", false),
     ("sources", true),
+    ("models", true),
     ("plugins", true),
     ("detectors", true),
     ("pipelines", true),
@@ -39,12 +40,21 @@ impl Default for ApiSection {
     }
 }
 
+/// `[models.NAME]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ModelSection {
+    pub path: Option<PathBuf>,
+    pub sha256: Option<String>,
+}
+
 /// `[plugins.NAME]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct PluginSection {
     pub path: Option<PathBuf>,
     pub sha256: Option<String>,
+    pub inference: Vec<String>,
     pub limits: LimitsSection,
 }
 
@@ -200,6 +210,7 @@ pub(super) fn all_keys() -> Vec<(&'static str, Vec<String>)> {
     vec![
         ("engine", keys::<EngineSection>()),
         ("api", keys::<ApiSection>()),
+        ("models", keys::<ModelSection>()),
         ("plugins", keys::<PluginSection>()),
         ("plugins.limits", keys::<LimitsSection>()),
         ("detectors", keys::<DetectorSection>()),

@@ -3,7 +3,7 @@
 
 use super::diagnostic::{ConfigDiagnostic, ConfigErrors, code, quoted};
 use super::plan::*;
-use super::raw::{ApiSection, DetectorSection, EngineSection, PluginSection};
+use super::raw::{ApiSection, DetectorSection, EngineSection, ModelSection, PluginSection};
 use super::read::{Findings, meant, section};
 use super::registry::{ComponentDef, Registry};
 use super::{Entry, Merged, Places, digest, resolved, sorted};
@@ -34,7 +34,7 @@ pub(super) fn plan(
         (parts.filter(|_| resolver.findings.is_clean()), resolver.findings.diagnostics)
     };
     let found = sorted(diagnostics, &places);
-    let Some((engine, api, sources, plugins, detectors, sinks, pipelines)) = parts else { return Err(found) };
+    let Some((engine, api, sources, models, plugins, detectors, sinks, pipelines)) = parts else { return Err(found) };
     let mut places = places;
     places.warnings = found.0;
     let mut plan = Plan {
@@ -42,6 +42,7 @@ pub(super) fn plan(
         engine,
         api,
         sources,
+        models,
         plugins,
         detectors,
         sinks,
@@ -75,6 +76,7 @@ type Parts = (
     EnginePlan,
     ApiPlan,
     Named<Component>,
+    Named<ModelPlan>,
     Named<PluginPlan>,
     Named<DetectorPlan>,
     Named<Component>,
@@ -113,6 +115,7 @@ impl Resolver<'_> {
         let api = self.api();
         let sources = self.components("sources", self.registry.sources);
         let sinks = self.components("sinks", self.registry.sinks);
+        let models = self.each("models", Self::model);
         let plugins = self.each("plugins", Self::plugin);
         let detectors = self.each("detectors", Self::detector);
         let pipelines = self.each("pipelines", Self::pipeline);
@@ -121,7 +124,7 @@ impl Resolver<'_> {
         if self.merged.named.get("pipelines").is_none_or(BTreeMap::is_empty) {
             self.no_pipeline();
         }
-        Some((engine?, api?, sources, plugins, detectors, sinks, pipelines))
+        Some((engine?, api?, sources, models, plugins, detectors, sinks, pipelines))
     }
 
     fn no_pipeline(&mut self) {
@@ -239,20 +242,32 @@ impl Resolver<'_> {
         Some(Component { id: Arc::from(id), kind: def.kind, body })
     }
 
+    fn model(&mut self, id: &str, entry: &Entry<'_>) -> Option<ModelPlan> {
+        let path = &format!("models.{id}");
+        let written: ModelSection = self.read(path, entry)?;
+        let folder = self.required(path, "path", written.path, "path = \"FOLDER\"");
+        let sha256 = self.pin(path, written.sha256, "paste the digest that `kaminari model inspect FOLDER` tells");
+        let path = resolved(self.findings.places.folder(entry.file), &folder?);
+        Some(ModelPlan { id: Arc::from(id), path, sha256 })
+    }
+
+    /// `sha256` of the table at `path`, in lower case.
+    fn pin(&mut self, path: &str, written: Option<String>, help: &str) -> Option<String> {
+        let pin = written?.to_ascii_lowercase();
+        if pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_hexdigit()) {
+            let at = format!("{path}.sha256");
+            self.bad(&at, format!("`{at}` is no SHA-256"), "64 hex digits", help);
+        }
+        Some(pin)
+    }
+
     fn plugin(&mut self, id: &str, entry: &Entry<'_>) -> Option<PluginPlan> {
         let path = &format!("plugins.{id}");
         let written: PluginSection = self.read(path, entry)?;
         let file = self.required(path, "path", written.path, "path = \"NAME.wasm\"");
-        let sha256 = written.sha256.map(|pin| pin.to_ascii_lowercase());
-        if sha256.as_ref().is_some_and(|pin| pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_hexdigit())) {
-            let at = format!("{path}.sha256");
-            self.bad(
-                &at,
-                format!("`{at}` is no SHA-256"),
-                "64 hex digits",
-                "paste the first field of `sha256sum FILE`",
-            );
-        }
+        let sha256 = self.pin(path, written.sha256, "paste the first field of `sha256sum FILE`");
+        let model = |resolver: &mut Self, path: &str, name: &str| resolver.reference("models", path, name);
+        let inference = self.list(&format!("{path}.inference"), &written.inference, model);
         let limits = written.limits;
         for (key, value, least, most) in [
             ("memory_bytes", limits.memory_bytes as u64, 1 << 16, 1 << 32),
@@ -265,6 +280,7 @@ impl Resolver<'_> {
             id: Arc::from(id),
             path: resolved(self.findings.places.folder(entry.file), &file?),
             sha256,
+            inference,
             limits: PluginLimits {
                 memory_bytes: limits.memory_bytes,
                 deadline_ms: limits.deadline_ms,
@@ -309,9 +325,13 @@ impl Resolver<'_> {
     }
 
     fn unused(&mut self) {
-        for (section, user) in
-            [("sources", "pipeline"), ("plugins", "detector"), ("detectors", "pipeline"), ("sinks", "pipeline")]
-        {
+        for (section, user) in [
+            ("sources", "pipeline"),
+            ("models", "plugin"),
+            ("plugins", "detector"),
+            ("detectors", "pipeline"),
+            ("sinks", "pipeline"),
+        ] {
             for name in self.merged.named.get(section).into_iter().flat_map(BTreeMap::keys) {
                 if !self.used.contains(&(section, name.clone())) {
                     let path = format!("{section}.{name}");
