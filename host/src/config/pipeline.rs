@@ -80,6 +80,10 @@ impl Resolver<'_> {
             Some(rows) => self.rows(path, rows).map_or((None, None), |(rows, window)| (Some(rows), Some(window))),
             None => (None, self.window(path, &written.window)),
         };
+        let combine = match &written.combine {
+            Some(combine) => Some(self.combine(&format!("{path}.combine"), combine, detectors.len())?),
+            None => None,
+        };
         let incident = self.incident(&format!("{path}.incident"), &written.incident);
         Some(PipelinePlan {
             id: Arc::from(id),
@@ -90,6 +94,7 @@ impl Resolver<'_> {
             features,
             level_half_life_windows: half_life,
             detectors,
+            combine,
             incident: incident?,
             sinks,
             mode: mode?,
@@ -122,7 +127,7 @@ impl Resolver<'_> {
     }
 
     /// One of a few words.
-    fn word<T: Copy>(&mut self, path: &str, word: &str, values: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy>(&mut self, path: &str, word: &str, values: &[(&str, T)]) -> Option<T> {
         let known = values.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
         if known.is_none() {
             let names = || values.iter().map(|(name, _)| *name);

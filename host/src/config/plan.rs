@@ -47,6 +47,8 @@ pub struct EnginePlan {
     pub window_workers: usize,
     /// Where compiled plugins are kept; owned by the service user, mode 0700.
     pub plugin_cache_dir: PathBuf,
+    /// Where what was learned while running is kept; `None`: it is forgotten at the end.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// `[api]`.
@@ -78,6 +80,27 @@ pub struct ModelPlan {
     pub path: PathBuf,
     /// Pin: lower-case hex sha256 over manifest and weights.
     pub sha256: Option<String>,
+    /// What `kaminari train` makes it from.
+    pub train: Option<TrainPlan>,
+}
+
+/// `[models.ID.train]`. What is `None` is the trainer's own default.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainPlan {
+    /// Whose windows and features.
+    pub pipeline: Arc<str>,
+    /// Which of its levels; `None`: it has only one.
+    pub level: Option<KeyKind>,
+    /// Inputs in order; `None`: all features of the pipeline.
+    pub features: Option<Vec<String>>,
+    /// Widths of the hidden layers.
+    pub hidden: Option<Vec<usize>>,
+    /// How many runs, of which the best is kept.
+    pub seeds: Option<u32>,
+    /// Most epochs of a run.
+    pub epochs: Option<u32>,
+    /// Rows trained on; of more, every n-th is taken.
+    pub max_rows: Option<usize>,
 }
 
 /// `[plugins.ID]`.
@@ -123,6 +146,41 @@ pub struct DetectorPlan {
     pub keys: Option<Vec<KeyKind>>,
     /// The plugin's own table, as JSON.
     pub config: serde_json::Value,
+    /// How the tail of its scores is followed.
+    pub follow: FollowPlan,
+}
+
+/// `[detectors.ID.calibration]`: what a score means drifts with the traffic.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FollowPlan {
+    /// False: frozen. The tail of the model counts, or what was learned so far.
+    pub follow: bool,
+    /// The followed tail stays within this factor of the trained one.
+    pub max_shift: f64,
+    /// Scores that a detector without a calibrated model shows before it has a tail.
+    pub warm_up_rows: u64,
+}
+
+/// `[pipelines.ID.combine]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CombinePlan {
+    /// When the detectors together alert.
+    pub rule: CombineRule,
+    /// For `tail_sum`: the limit of the sum.
+    pub false_alarms_per_day: f64,
+}
+
+/// When the detectors of a pipeline together alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CombineRule {
+    /// One of them does.
+    Any,
+    /// All of them do.
+    All,
+    /// At least so many do.
+    KOfN(usize),
+    /// The sum of their tails (-log10 of how rare each score is) is rare.
+    TailSum,
 }
 
 /// `[pipelines.ID]`.
@@ -144,6 +202,8 @@ pub struct PipelinePlan {
     pub level_half_life_windows: f64,
     /// Ids of detectors.
     pub detectors: Vec<Arc<str>>,
+    /// How they speak together; `None`: each for itself.
+    pub combine: Option<CombinePlan>,
     /// When incidents open and close.
     pub incident: IncidentPlan,
     /// Ids of sinks.

@@ -24,6 +24,7 @@ pub(super) const SECTIONS: &[(&str, bool)] = &[
 pub(super) struct EngineSection {
     pub window_workers: Option<usize>,
     pub plugin_cache_dir: Option<PathBuf>,
+    pub state_dir: Option<PathBuf>,
 }
 
 /// `[api]`. Without the section there is no listener.
@@ -46,6 +47,20 @@ impl Default for ApiSection {
 pub(super) struct ModelSection {
     pub path: Option<PathBuf>,
     pub sha256: Option<String>,
+    pub train: Option<TrainSection>,
+}
+
+/// `[models.NAME.train]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TrainSection {
+    pub pipeline: Option<String>,
+    pub level: Option<String>,
+    pub features: Option<Vec<String>>,
+    pub hidden: Option<Vec<usize>>,
+    pub seeds: Option<u32>,
+    pub epochs: Option<u32>,
+    pub max_rows: Option<usize>,
 }
 
 /// `[plugins.NAME]`.
@@ -81,6 +96,22 @@ pub(super) struct DetectorSection {
     pub plugin: Option<String>,
     pub keys: Option<Vec<String>>,
     pub config: toml::Table,
+    pub calibration: CalibrationSection,
+}
+
+/// `[detectors.NAME.calibration]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CalibrationSection {
+    pub follow: bool,
+    pub max_shift: f64,
+    pub warm_up_rows: u64,
+}
+
+impl Default for CalibrationSection {
+    fn default() -> Self {
+        Self { follow: true, max_shift: 4.0, warm_up_rows: 20_000 }
+    }
 }
 
 /// `[pipelines.NAME]`.
@@ -98,6 +129,7 @@ pub(super) struct PipelineSection {
     pub mode: String,
     pub window: WindowSection,
     pub rows: Option<RowsSection>,
+    pub combine: Option<CombineSection>,
     pub incident: IncidentSection,
 }
 
@@ -115,6 +147,7 @@ impl Default for PipelineSection {
             mode: "alert".into(),
             window: WindowSection::default(),
             rows: None,
+            combine: None,
             incident: IncidentSection::default(),
         }
     }
@@ -172,6 +205,21 @@ impl Default for RowsSection {
     }
 }
 
+/// `[pipelines.NAME.combine]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CombineSection {
+    pub rule: Option<String>,
+    pub k: Option<usize>,
+    pub false_alarms_per_day: f64,
+}
+
+impl Default for CombineSection {
+    fn default() -> Self {
+        Self { rule: None, k: None, false_alarms_per_day: 1.0 }
+    }
+}
+
 /// `[pipelines.NAME.incident]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -216,6 +264,9 @@ pub(super) fn all_keys() -> Vec<(&'static str, Vec<String>)> {
         ("detectors", keys::<DetectorSection>()),
         ("pipelines", keys::<PipelineSection>()),
         ("pipelines.window", keys::<WindowSection>()),
+        ("models.train", keys::<TrainSection>()),
+        ("detectors.calibration", keys::<CalibrationSection>()),
+        ("pipelines.combine", keys::<CombineSection>()),
         ("pipelines.rows", keys::<RowsSection>()),
         ("pipelines.incident", keys::<IncidentSection>()),
     ]

@@ -3,7 +3,7 @@
 
 use super::diagnostic::{ConfigDiagnostic, ConfigErrors, code, quoted};
 use super::plan::*;
-use super::raw::{ApiSection, DetectorSection, EngineSection, ModelSection, PluginSection};
+use super::raw::{ApiSection, DetectorSection, EngineSection, PluginSection};
 use super::read::{Findings, meant, section};
 use super::registry::{ComponentDef, Registry};
 use super::{Entry, Merged, Places, digest, resolved, sorted};
@@ -121,6 +121,7 @@ impl Resolver<'_> {
         let pipelines = self.each("pipelines", Self::pipeline);
         self.detector_levels(&detectors, &pipelines);
         self.row_sources(&sources, &pipelines);
+        self.trainable(&models, &pipelines);
         if self.merged.named.get("pipelines").is_none_or(BTreeMap::is_empty) {
             self.no_pipeline();
         }
@@ -167,7 +168,8 @@ impl Resolver<'_> {
         };
         let folder = self.merged.single.get("engine").map_or(Path::new(""), |e| self.findings.places.folder(e.file));
         let plugin_cache_dir = written.plugin_cache_dir.map_or_else(default_cache_dir, |path| resolved(folder, &path));
-        Some(EnginePlan { window_workers, plugin_cache_dir })
+        let state_dir = written.state_dir.map(|path| resolved(folder, &path));
+        Some(EnginePlan { window_workers, plugin_cache_dir, state_dir })
     }
 
     fn api(&mut self) -> Option<ApiPlan> {
@@ -242,17 +244,8 @@ impl Resolver<'_> {
         Some(Component { id: Arc::from(id), kind: def.kind, body })
     }
 
-    fn model(&mut self, id: &str, entry: &Entry<'_>) -> Option<ModelPlan> {
-        let path = &format!("models.{id}");
-        let written: ModelSection = self.read(path, entry)?;
-        let folder = self.required(path, "path", written.path, "path = \"FOLDER\"");
-        let sha256 = self.pin(path, written.sha256, "paste the digest that `kaminari model inspect FOLDER` tells");
-        let path = resolved(self.findings.places.folder(entry.file), &folder?);
-        Some(ModelPlan { id: Arc::from(id), path, sha256 })
-    }
-
     /// `sha256` of the table at `path`, in lower case.
-    fn pin(&mut self, path: &str, written: Option<String>, help: &str) -> Option<String> {
+    pub(super) fn pin(&mut self, path: &str, written: Option<String>, help: &str) -> Option<String> {
         let pin = written?.to_ascii_lowercase();
         if pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_hexdigit()) {
             let at = format!("{path}.sha256");
@@ -299,7 +292,8 @@ impl Resolver<'_> {
             self.list(&format!("{path}.keys"), &keys, Self::level)
         });
         let config = self.json(&format!("{path}.config"), &toml::Value::Table(written.config));
-        Some(DetectorPlan { id: Arc::from(id), plugin: plugin?, keys, config })
+        let follow = self.calibration(&format!("{path}.calibration"), &written.calibration);
+        Some(DetectorPlan { id: Arc::from(id), plugin: plugin?, keys, config, follow })
     }
 
     /// A detector may judge only levels that the pipelines it runs in aggregate by.
@@ -450,6 +444,11 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// Names as a person reads them.
+pub(super) fn quoted_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    quoted(names)
 }
 
 fn join_folder(folder: &Path, path: &mut String) {
