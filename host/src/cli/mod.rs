@@ -8,6 +8,7 @@ mod list;
 mod replay;
 mod run;
 mod signals;
+mod train;
 mod validate;
 
 use crate::config::{self, ConfigDiagnostic, ConfigErrors, Plan};
@@ -83,6 +84,8 @@ enum Verb {
     Decode(decode::DecodeArgs),
     /// Run a recorded capture or flow file through the real pipelines, in event time
     Replay(replay::ReplayArgs),
+    /// Train and calibrate a model on benign traffic
+    Train(train::TrainArgs),
     /// Make labelled flow traffic, or a configuration to start from
     Generate(generate::GenerateArgs),
     /// Show what this build offers: source and sink types, features, key levels
@@ -97,6 +100,7 @@ fn dispatch(verb: Verb) -> miette::Result<()> {
         Verb::Validate(args) => validate::run(args),
         Verb::Decode(args) => decode::run(args),
         Verb::Replay(args) => replay::run(args),
+        Verb::Train(args) => train::run(args),
         Verb::Generate(args) => generate::run(args),
         Verb::List(args) => list::run(args),
         Verb::Completion(args) => completion::run(args),

@@ -1,7 +1,7 @@
 //! Plan in, everything built and nothing running out: plugins compiled and configured, sinks opened, sockets bound.
 //! What cannot be built is a [`Problem`] with the place in the config that asked for it; all are found in one go.
 
-use super::collect::Collector;
+use super::collect::{Collector, Wanted};
 use super::scores::ScoreWriter;
 use super::worker::Worker;
 use crate::config::decode_options::DecodeOptions;
@@ -10,7 +10,7 @@ use crate::config::{Mode, PipelinePlan, Plan, code};
 use crate::detect::{DetectError, Detector, PluginDetector};
 use crate::features::{FEATURES, FrameBuilder, catalogue};
 use crate::incident::{Context, IncidentTracker};
-use crate::model::{FeatureFrame, KeyKind, KeyLevel, Needs};
+use crate::model::{FeatureFrame, KeyLevel, Needs};
 use crate::plugin::{CallErrorKind, LoadedPlugin, PluginError, PluginHost, PluginReply};
 use crate::sink::{SINKS, Sink};
 use crate::source::file::{self, FileConfig, FileReader};
@@ -75,15 +75,9 @@ pub enum Input {
     },
     /// Files through the windows and features of one pipeline; its frames go out instead of to detectors.
     Frames {
-        /// As for a replay.
-        paths: Vec<PathBuf>,
-        /// As for a replay.
-        source: Option<String>,
-        /// Which pipeline.
-        pipeline: Arc<str>,
-        /// Which of its levels.
-        level: KeyKind,
-        /// Where frames go, in order of time where there is one window worker.
+        /// Which.
+        wanted: Wanted,
+        /// Where they go, in order of time where there is one window worker.
         frames: Sender<FeatureFrame>,
     },
 }
@@ -136,15 +130,15 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
     let (live, mut replay_sinks, scores, replay) = match input {
         Input::Live => (true, None, None, None),
         Input::Replay { paths, source, sinks, scores } => (false, Some(sinks), scores, Some((paths, source))),
-        Input::Frames { paths, source, pipeline, level, frames } => {
-            return build_frames(plan, paths, source, &pipeline, level, frames);
-        }
+        Input::Frames { wanted, frames } => return build_frames(plan, wanted, &frames),
     };
     let (host, plugins, mut problems) = plugins(plan).map_err(|p| BuildError::Problems(vec![p]))?;
     let mut pipelines = Vec::new();
     for pipeline in plan.pipelines.values() {
         let judges = || detectors(plan, pipeline, &plugins);
-        match build_pipeline(plan, pipeline, judges, scores.as_ref()) {
+        // The config has warned about levels that nobody judges.
+        let levels: Vec<KeyLevel> = pipeline.keys.iter().copied().filter(|k| plan.judges(pipeline, k.kind)).collect();
+        match build_pipeline(plan, pipeline, &levels, judges, scores.as_ref()) {
             Ok(built) => pipelines.push(built),
             Err(more) => problems.extend(more),
         }
@@ -191,24 +185,16 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
 }
 
 /// One pipeline whose detectors are replaced by a collector of frames: no plugin is loaded.
-fn build_frames(
-    plan: &Plan,
-    paths: Vec<PathBuf>,
-    source: Option<String>,
-    pipeline: &str,
-    level: KeyKind,
-    frames: Sender<FeatureFrame>,
-) -> Result<Built, BuildError> {
-    let Some(pipeline) = plan.pipelines.get(pipeline) else {
-        return Err(BuildError::Input(format!("there is no pipeline {pipeline:?}")));
-    };
+fn build_frames(plan: &Plan, wanted: Wanted, frames: &Sender<FeatureFrame>) -> Result<Built, BuildError> {
+    let pipeline = plan.pipelines.get(&wanted.pipeline);
+    let pipeline = pipeline.ok_or_else(|| BuildError::Input(format!("there is no pipeline {:?}", wanted.pipeline)))?;
     let mut only = pipeline.clone();
-    only.keys.retain(|k| k.kind == level);
+    only.keys.retain(|k| k.kind == wanted.level);
     only.sinks.clear();
     let judges =
         || -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> { Ok(vec![Box::new(Collector::new(frames.clone()))]) };
-    let mut built = build_pipeline(plan, &only, judges, None).map_err(BuildError::Problems)?;
-    let (id, file) = replay_source(plan, paths, source, pipeline.sources.iter())?;
+    let mut built = build_pipeline(plan, &only, &only.keys, judges, None).map_err(BuildError::Problems)?;
+    let (id, file) = replay_source(plan, wanted.paths, wanted.source, pipeline.sources.iter())?;
     built.plan.sources = vec![id.clone()];
     Ok(Built {
         sources: BTreeMap::from([(id, file)]),
@@ -362,6 +348,7 @@ fn detector_problem(id: &str, pipeline: &PipelinePlan, error: &DetectError) -> P
 fn build_pipeline(
     plan: &Plan,
     pipeline: &PipelinePlan,
+    levels: &[KeyLevel],
     detectors: impl Fn() -> Result<Vec<Box<dyn Detector>>, Vec<Problem>>,
     scores: Option<&ScoreWriter>,
 ) -> Result<BuiltPipeline, Vec<Problem>> {
@@ -369,11 +356,9 @@ fn build_pipeline(
     // Rows are whole windows: there is nothing to share out.
     let count = if pipeline.rows.is_some() { 1 } else { plan.engine.window_workers.max(1) };
     let hasher = Hasher::default();
-    // The config has warned about levels that nobody judges.
-    let levels: Vec<KeyLevel> = pipeline.keys.iter().copied().filter(|k| plan.judges(pipeline, k.kind)).collect();
     let mut workers = Vec::new();
     for number in 0..count {
-        let shard = Shard::new(pipeline.window, needs, &levels, &hasher, number, count);
+        let shard = Shard::new(pipeline.window, needs, levels, &hasher, number, count);
         let max_entities = pipeline.window.max_keys;
         let frames = FrameBuilder::new(&pipeline.features, pipeline.level_half_life_windows, max_entities);
         let detectors = detectors()?;

@@ -16,6 +16,7 @@ mod summary;
 mod worker;
 
 pub use build::{BuildError, Built, Input, Problem, build, check, registry};
+pub use collect::{Wanted, collect};
 pub use running::{Outcome, Progress, Running};
 pub use scores::ScoreWriter;
 pub use summary::{Summary, publish_process, summarise};
