@@ -2,7 +2,7 @@
 //! and tell what they saw; the desk hears all of it in order and lets the followers learn. In between lies the timeline,
 //! so that nothing depends on how many workers there are or which of them is ahead.
 
-use crate::calibration::{Follower, Published, Timeline};
+use crate::calibration::{Follower, Tail, Timeline};
 use crate::model::{KeyKind, WindowInfo};
 use std::sync::Arc;
 
@@ -17,6 +17,19 @@ pub struct Subject {
     pub model: Option<Arc<str>>,
 }
 
+/// Scores that a detector has and that can be followed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Followable {
+    /// Whose.
+    pub subject: Subject,
+    /// What gives them: digest of the model, or the plugin's name and version.
+    pub digest: String,
+    /// Revision of the model; 0 for a detector's own scores.
+    pub revision: u64,
+    /// The tail that they were trained to have, and rows a day; `None`: it has yet to be learned.
+    pub trained: Option<(Tail, f64)>,
+}
+
 /// A detector's end: what counts for its scores.
 #[derive(Clone, Debug)]
 pub struct Heard {
@@ -24,6 +37,8 @@ pub struct Heard {
     pub at: usize,
     /// Whose scores.
     pub subject: Subject,
+    /// Revision of the model that is followed; 0 for a detector's own scores.
+    pub revision: u64,
     /// What counts when.
     pub timeline: Arc<Timeline>,
 }
@@ -84,7 +99,10 @@ impl Followers {
 
     /// The ends that detectors get.
     pub fn heard(&self) -> Vec<Heard> {
-        let heard = |(at, f): (usize, &Follow)| Heard { at, subject: f.subject.clone(), timeline: f.timeline.clone() };
+        let heard = |(at, f): (usize, &Follow)| {
+            let (subject, timeline) = (f.subject.clone(), f.timeline.clone());
+            Heard { at, subject, revision: f.revision, timeline }
+        };
         self.of.iter().enumerate().map(heard).collect()
     }
 
@@ -99,13 +117,13 @@ impl Followers {
         for (at, follow) in self.of.iter_mut().enumerate() {
             let mine = observed.iter().filter(|o| o.at == at && o.revision == follow.revision);
             let mine: Vec<&Observed> = mine.collect();
+            let mut learned = false;
             for window in mine.chunk_by(|a, b| a.window_end_ns == b.window_end_ns) {
                 let rows = window.iter().map(|o| o.rows).sum();
                 let excesses: Vec<f64> = window.iter().flat_map(|o| &o.excesses).copied().collect();
-                follow.follower.observe(window[0].window_end_ns, rows, &excesses);
+                learned |= follow.follower.observe(window[0].window_end_ns, rows, &excesses);
             }
-            let learned: Option<Published> = (!mine.is_empty()).then(|| follow.follower.published());
-            follow.timeline.done(seq, learned);
+            follow.timeline.done(seq, learned.then(|| follow.follower.published()));
         }
     }
 }

@@ -3,22 +3,27 @@
 
 use super::collect::{Collector, Wanted};
 use super::scores::ScoreWriter;
+use super::state::{self, Keeper};
 use super::worker::Worker;
 use crate::config::decode_options::DecodeOptions;
 use crate::config::registry::Registry;
 use crate::config::{Mode, PipelinePlan, Plan, code};
-use crate::detect::{DetectError, Detector, PluginDetector};
+use crate::detect::combine::Combiner;
+use crate::detect::follow::Followers;
+use crate::detect::{DetectError, Detector, Offer, PluginDetector};
 use crate::features::{FEATURES, FrameBuilder, catalogue};
 use crate::incident::{Context, IncidentTracker};
+use crate::inference::{Backend, CpuBackend, Model};
 use crate::model::{FeatureFrame, KeyLevel, Needs};
 use crate::plugin::{CallErrorKind, LoadedPlugin, PluginError, PluginHost, PluginReply};
 use crate::sink::{SINKS, Sink};
 use crate::source::file::{self, FileConfig, FileReader};
 use crate::source::udp::{self, UdpConfig, UdpReceiver};
 use crate::source::{SOURCES, SourceError};
+use crate::telemetry;
 use crate::window::{Hasher, Ingest, Shard};
 use crossbeam_channel::Sender;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -93,6 +98,8 @@ pub(super) struct BuiltPipeline {
     pub(super) plan: PipelinePlan,
     pub(super) ingest: Ingest,
     pub(super) workers: Vec<Worker>,
+    pub(super) followers: Followers,
+    pub(super) keeper: Option<Keeper>,
     pub(super) tracker: IncidentTracker,
     pub(super) scores: Option<ScoreWriter>,
 }
@@ -138,7 +145,7 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
         let judges = || detectors(plan, pipeline, &plugins);
         // The config has warned about levels that nobody judges.
         let levels: Vec<KeyLevel> = pipeline.keys.iter().copied().filter(|k| plan.judges(pipeline, k.kind)).collect();
-        match build_pipeline(plan, pipeline, &levels, judges, scores.as_ref()) {
+        match build_pipeline(plan, pipeline, &levels, judges, scores.as_ref(), live) {
             Ok(built) => pipelines.push(built),
             Err(more) => problems.extend(more),
         }
@@ -193,7 +200,7 @@ fn build_frames(plan: &Plan, wanted: Wanted, frames: &Sender<FeatureFrame>) -> R
     only.sinks.clear();
     let judges =
         || -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> { Ok(vec![Box::new(Collector::new(frames.clone()))]) };
-    let mut built = build_pipeline(plan, &only, &only.keys, judges, None).map_err(BuildError::Problems)?;
+    let mut built = build_pipeline(plan, &only, &only.keys, judges, None, false).map_err(BuildError::Problems)?;
     let (id, file) = replay_source(plan, wanted.paths, wanted.source, pipeline.sources.iter())?;
     built.plan.sources = vec![id.clone()];
     Ok(Built {
@@ -278,14 +285,54 @@ fn plugins(plan: &Plan) -> Result<(Arc<PluginHost>, Plugins, Vec<Problem>), Prob
         message: e.to_string(),
         help: None,
     })?;
-    let (mut loaded, mut problems) = (Plugins::new(), Vec::new());
+    let (mut loaded, mut problems) = (Plugins::new(), models(plan, &host));
     for (id, plugin) in &plan.plugins {
+        // A plugin without its model has one problem, which was told.
+        if plugin.inference.iter().any(|name| host.models().get(name).is_none()) {
+            continue;
+        }
         match host.load(plugin) {
             Ok(plugin) => drop(loaded.insert(id.clone(), plugin)),
             Err(error) => problems.push(plugin_problem(id, plugin, &error)),
         }
     }
     Ok((host, loaded, problems))
+}
+
+/// Loads every model that some plugin may score with; each proves itself on its golden rows.
+fn models(plan: &Plan, host: &PluginHost) -> Vec<Problem> {
+    let granted: BTreeSet<&Arc<str>> = plan.plugins.values().flat_map(|p| &p.inference).collect();
+    let wanted = plan.models.values().filter(|m| granted.contains(&m.id));
+    let backend: Arc<dyn Backend> = Arc::new(CpuBackend::detect());
+    let mut problems = Vec::new();
+    for wanted in wanted {
+        let problem = |key: &str, message: String, help: &str| Problem {
+            code: code::MODEL_REFUSED,
+            path: format!("models.{}.{key}", wanted.id),
+            message,
+            help: Some(help.into()),
+        };
+        let model = match Model::load(&wanted.path) {
+            Ok(model) => model,
+            Err(error) => {
+                let missing = !wanted.path.exists();
+                let help = if missing { "`kaminari train` makes it, or correct the path" } else { "train it anew, or restore the folder" };
+                problems.push(problem("path", format!("model `{}`: {error}", wanted.id), help));
+                continue;
+            }
+        };
+        if let Some(pin) = wanted.sha256.as_ref().filter(|pin| model.digest != format!("sha256:{pin}")) {
+            let text = format!("model `{}` has the digest {}, not the pinned sha256:{pin}", wanted.id, model.digest);
+            problems.push(problem("sha256", text, "`kaminari model inspect FOLDER` tells the digest"));
+            continue;
+        }
+        let (name, version, digest) = (wanted.id.to_string(), model.manifest.version.clone(), model.digest.clone());
+        metrics::gauge!(telemetry::MODEL_INFO, "model" => name, "version" => version, "digest" => digest).set(1.0);
+        tracing::info!(model = &*wanted.id, digest = &*model.digest, "model loaded, scored by {}", backend.name());
+        host.models().insert(&wanted.id, Arc::new(model), backend.clone());
+    }
+    metrics::gauge!(telemetry::INFERENCE_BACKEND, "backend" => backend.name()).set(1.0);
+    problems
 }
 
 fn plugin_problem(id: &str, plan: &crate::config::PluginPlan, error: &PluginError) -> Problem {
@@ -305,13 +352,18 @@ fn plugin_problem(id: &str, plan: &crate::config::PluginPlan, error: &PluginErro
 
 fn detectors(plan: &Plan, pipeline: &PipelinePlan, plugins: &Plugins) -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> {
     let names: Vec<&str> = pipeline.features.iter().map(String::as_str).collect();
-    let schema = crate::features::schema(&names);
+    let offer = Offer {
+        pipeline: pipeline.id.clone(),
+        schema: crate::features::schema(&names),
+        window_secs: pipeline.window.size_ns as f64 / 1e9,
+        levels: pipeline.keys.iter().map(|k| k.kind).collect(),
+    };
     let (mut built, mut problems): (Vec<Box<dyn Detector>>, _) = (Vec::new(), Vec::new());
     for id in &pipeline.detectors {
         let Some(detector) = plan.detectors.get(id) else { continue };
         // A plugin that did not load has its own problem.
         let Some(plugin) = plugins.get(&detector.plugin) else { continue };
-        match PluginDetector::new(plugin.clone(), detector, &pipeline.id, &schema) {
+        match PluginDetector::new(plugin.clone(), detector, &offer) {
             Ok(detector) => built.push(Box::new(detector)),
             Err(error) => problems.push(detector_problem(id, pipeline, &error)),
         }
@@ -323,7 +375,15 @@ fn detectors(plan: &Plan, pipeline: &PipelinePlan, plugins: &Plugins) -> Result<
 fn detector_problem(id: &str, pipeline: &PipelinePlan, error: &DetectError) -> Problem {
     let own = format!("detectors.{id}.config");
     let missing = || Some(format!("add it to the `features` of pipeline `{}`, or name another", pipeline.id));
-    let PluginError::Call(call) = &error.source else {
+    let source = match error {
+        DetectError::Plugin { source, .. } => source,
+        DetectError::Model { model, .. } => {
+            let help = format!("train one on this pipeline: `kaminari train --model {model}`; or judge what it was trained on");
+            let path = format!("detectors.{id}");
+            return Problem { code: code::WRONG_MODEL, path, message: error.to_string(), help: Some(help) };
+        }
+    };
+    let PluginError::Call(call) = source else {
         return Problem { code: code::DETECTOR_CONFIG, path: own, message: error.to_string(), help: None };
     };
     match &call.kind {
@@ -351,19 +411,25 @@ fn build_pipeline(
     levels: &[KeyLevel],
     detectors: impl Fn() -> Result<Vec<Box<dyn Detector>>, Vec<Problem>>,
     scores: Option<&ScoreWriter>,
+    live: bool,
 ) -> Result<BuiltPipeline, Vec<Problem>> {
     let needs: Needs = catalogue::needs(&pipeline.features);
     // Rows are whole windows: there is nothing to share out.
     let count = if pipeline.rows.is_some() { 1 } else { plan.engine.window_workers.max(1) };
     let hasher = Hasher::default();
-    let mut workers = Vec::new();
+    let (mut workers, mut followers) = (Vec::new(), None);
     for number in 0..count {
         let shard = Shard::new(pipeline.window, needs, levels, &hasher, number, count);
         let max_entities = pipeline.window.max_keys;
         let frames = FrameBuilder::new(&pipeline.features, pipeline.level_half_life_windows, max_entities);
-        let detectors = detectors()?;
-        workers.push(Worker::new(&pipeline.id, shard, frames, detectors, scores.is_some()));
+        let mut detectors = detectors()?;
+        let followers = followers.get_or_insert_with(|| state::followers(plan, pipeline, &detectors, live));
+        let heard = followers.heard();
+        detectors.iter_mut().for_each(|d| d.hear(&heard));
+        let combiner = pipeline.combine.as_ref().and_then(|c| Combiner::new(c, &detectors));
+        workers.push(Worker::new(&pipeline.id, shard, frames, detectors, combiner, scores.is_some()));
     }
+    let followers = followers.unwrap_or_else(|| Followers::new(Vec::new()));
     let context = Context {
         pipeline: pipeline.id.clone(),
         window_kind: pipeline.window.kind.name(),
@@ -374,6 +440,8 @@ fn build_pipeline(
         plan: pipeline.clone(),
         ingest: Ingest::new(pipeline.window, needs),
         workers,
+        keeper: if live { Keeper::new(plan, pipeline, &followers) } else { None },
+        followers,
         tracker: IncidentTracker::new(context, pipeline.incident.clone()),
         scores: scores.map(|s| s.for_pipeline(&pipeline.id)),
     })

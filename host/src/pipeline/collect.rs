@@ -4,6 +4,7 @@
 use super::build::{BuildError, Input, build};
 use super::running::{Outcome, Progress, Running};
 use crate::config::Plan;
+use crate::detect::follow::{Followable, Heard};
 use crate::detect::{Detector, Judgement};
 use crate::model::{FeatureFrame, KeyKind};
 use crossbeam_channel::{Sender, bounded};
@@ -66,7 +67,13 @@ impl Detector for Collector {
         None
     }
 
-    fn detect(&mut self, frame: &FeatureFrame) -> Judgement {
+    fn followable(&self) -> &[Followable] {
+        &[]
+    }
+
+    fn hear(&mut self, _: &[Heard]) {}
+
+    fn detect(&mut self, frame: &FeatureFrame, _: u64) -> Judgement {
         // Whoever no longer listens wants no more frames.
         let _ = self.frames.send(frame.clone());
         Judgement::default()

@@ -12,6 +12,7 @@ mod router;
 mod rows;
 mod running;
 mod scores;
+mod state;
 mod summary;
 mod worker;
 

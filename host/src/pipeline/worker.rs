@@ -1,7 +1,9 @@
 //! One share of a pipeline's entities: windows, features, detectors. In: prepared batches and close orders. Out: per
 //! order, the windows that fired with what the detectors found in them. Nothing is shared with other workers.
 
-use crate::detect::Detector;
+use crate::detect::combine::Combiner;
+use crate::detect::follow::Observed;
+use crate::detect::{Detector, Judgement};
 use crate::features::FrameBuilder;
 use crate::model::{Detection, FeatureFrame, WindowInfo};
 use crate::telemetry::{FEATURE_ROWS, WINDOW_ENTITIES, WINDOW_EVICTED_ENTITIES, WINDOW_FIRED};
@@ -24,6 +26,7 @@ pub(super) struct Judged {
     pub(super) seq: u64,
     pub(super) windows: Vec<(WindowInfo, Vec<Detection>)>,
     pub(super) scored: Vec<Scored>,
+    pub(super) observed: Vec<Observed>,
 }
 
 /// A frame with the scores of one detector, for `--scores`.
@@ -31,12 +34,29 @@ pub(super) struct Scored {
     pub(super) detector: Arc<str>,
     pub(super) frame: FeatureFrame,
     pub(super) scores: Vec<f64>,
+    /// Empty, or one per row: -log10 of how rare the score is.
+    pub(super) tails: Vec<f64>,
+    /// Rows that were alerted.
+    pub(super) alerted: Vec<u32>,
+}
+
+impl Scored {
+    fn new(detector: Arc<str>, frame: &FeatureFrame, judgement: &Judgement) -> Self {
+        Self {
+            detector,
+            frame: frame.clone(),
+            scores: judgement.scores.clone(),
+            tails: judgement.tails.clone(),
+            alerted: judgement.alerted(),
+        }
+    }
 }
 
 pub(super) struct Worker {
     pub(super) shard: Shard,
     pub(super) frames: FrameBuilder,
     pub(super) detectors: Vec<Box<dyn Detector>>,
+    pub(super) combiner: Option<Combiner>,
     pub(super) keep_scores: bool,
     meters: Meters,
 }
@@ -56,6 +76,7 @@ impl Worker {
         shard: Shard,
         frames: FrameBuilder,
         detectors: Vec<Box<dyn Detector>>,
+        combiner: Option<Combiner>,
         keep_scores: bool,
     ) -> Self {
         let p = pipeline.to_string();
@@ -67,7 +88,7 @@ impl Worker {
             seen_refused: 0,
             seen_entities: 0,
         };
-        Self { shard, frames, detectors, keep_scores, meters }
+        Self { shard, frames, detectors, combiner, keep_scores, meters }
     }
 
     /// Runs until the router has hung up.
@@ -108,24 +129,36 @@ impl Worker {
     fn judge(&mut self, seq: u64, fired: Vec<WindowInfo>, frames: Vec<FeatureFrame>) -> Judged {
         let mut windows: BTreeMap<(u64, u32), (WindowInfo, Vec<Detection>)> =
             fired.into_iter().map(|w| ((w.end_ns, w.revision), (w, Vec::new()))).collect();
-        let mut scored = Vec::new();
+        let (mut scored, mut observed) = (Vec::new(), Vec::new());
         for frame in frames {
             self.meters.rows.increment(frame.keys.len() as u64);
             self.meters.fired.increment(1);
+            let mut judged = Vec::new();
             for detector in &mut self.detectors {
                 if detector.levels().is_some_and(|levels| !levels.contains(&frame.kind)) {
                     continue;
                 }
-                let judgement = detector.detect(&frame);
+                let mut judgement = detector.detect(&frame, seq);
+                observed.append(&mut judgement.observed);
+                judged.push((detector.id().clone(), judgement));
+            }
+            if let Some(combiner) = &self.combiner {
+                let combined = combiner.combine(&frame, &judged);
+                // The members speak through it only; what each thought of a row stays in the scores.
+                for (_, member) in &mut judged {
+                    member.detections.clear();
+                }
+                judged.push((combiner.id().clone(), combined));
+            }
+            for (detector, judgement) in judged {
+                if self.keep_scores {
+                    scored.push(Scored::new(detector, &frame, &judgement));
+                }
                 if let Some((_, detections)) = windows.get_mut(&(frame.window.end_ns, frame.window.revision)) {
                     detections.extend(judgement.detections);
                 }
-                if self.keep_scores {
-                    let detector = detector.id().clone();
-                    scored.push(Scored { detector, frame: frame.clone(), scores: judgement.scores });
-                }
             }
         }
-        Judged { seq, windows: windows.into_values().collect(), scored }
+        Judged { seq, windows: windows.into_values().collect(), scored, observed }
     }
 }

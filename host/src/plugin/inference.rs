@@ -9,7 +9,7 @@ use super::instance::State;
 use super::limits::EXPLAIN_ROWS;
 use super::models::{Models, Slot};
 use crate::calibration::{Calibration, Tail};
-use crate::inference::{InferenceError, Losses, Scorer};
+use crate::inference::{InferenceError, Losses, Model, Scorer};
 use crate::telemetry;
 use arrow_buffer::ScalarBuffer;
 use metrics::{Counter, Histogram};
@@ -37,6 +37,17 @@ pub struct RawScores {
     pub revision: u64,
     /// [`Calibration::raw_score`] of every row, in order; NaN: a feature of the row is not finite.
     pub scores: Vec<f64>,
+}
+
+/// A model that an instance has opened.
+#[derive(Clone)]
+pub struct ModelInUse {
+    /// The operator's name for it.
+    pub name: Arc<str>,
+    /// What it is.
+    pub model: Arc<Model>,
+    /// Rises with every swap.
+    pub revision: u64,
 }
 
 /// What stands behind a `model` handle: its name, which the operator granted.
@@ -110,6 +121,16 @@ impl Inference {
                 Ok(in_use)
             }
         }
+    }
+
+    /// The models that were used so far, as they are now.
+    pub fn models(&self) -> Vec<ModelInUse> {
+        let told = |in_use: &InUse| ModelInUse {
+            name: in_use.name.clone(),
+            model: in_use.slot.model.clone(),
+            revision: in_use.slot.revision,
+        };
+        self.in_use.values().map(told).collect()
     }
 
     fn open(&mut self, plugin: &str, name: &str) -> Result<ModelHandle, Error> {

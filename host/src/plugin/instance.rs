@@ -7,7 +7,7 @@ use super::batch::{Account, Batch};
 use super::bindings::exports::kaminari::plugin::detector as raw;
 use super::bindings::{DetectorPlugin, kaminari::plugin::common};
 use super::error::{CallError, CallErrorKind};
-use super::inference::{Followed, Inference, RawScores};
+use super::inference::{Followed, Inference, ModelInUse, RawScores};
 use super::limits::*;
 use super::loaded::LoadedPlugin;
 use super::output::Tail;
@@ -144,6 +144,11 @@ impl PluginInstance {
     /// From the next call on `tails` and `limit` of that model follow this, or its own calibration.
     pub fn follow(&mut self, model: &str, followed: Option<Followed>) {
         self.store.data_mut().inference.follow(model, followed);
+    }
+
+    /// The models that it has opened.
+    pub fn models(&self) -> Vec<ModelInUse> {
+        self.store.data().inference.models()
     }
 
     /// The scores behind the last `tails` of the last call; `None` when it did not ask for any.

@@ -25,7 +25,7 @@ mod waiting;
 pub use compat::API_VERSION;
 pub use error::{CallError, CallErrorKind, PluginError, PluginReply};
 pub use host::PluginHost;
-pub use inference::{Followed, RawScores};
+pub use inference::{Followed, ModelInUse, RawScores};
 pub use instance::PluginInstance;
 pub use loaded::{LoadedPlugin, PluginInfo};
 pub use models::Models;
