@@ -53,8 +53,10 @@ pub struct Progress {
 pub struct Trained {
     /// Without calibration and digest of the weights.
     pub manifest: Manifest,
-    /// The weights.
+    /// The weights of the best run.
     pub network: Network,
+    /// The weights of every run, in the order of the seeds.
+    pub networks: Vec<Network>,
     /// Validation rows that `validation_mse` and `validation_log1p` belong to: those with finite features.
     pub validation: Rows,
     /// Mean squared error of each.
@@ -101,11 +103,10 @@ pub fn train(
     let finite = done.iter().enumerate().filter(|(_, (run, _))| run.best().validation.is_finite());
     let best = finite.min_by(|a, b| a.1.0.best().validation.total_cmp(&b.1.0.best().validation)).map(|(k, _)| k);
     let best = best.ok_or(TrainError::Diverged { seeds: options.seeds.len(), learning_rate: options.learning_rate })?;
-    let mlp = done[best].1.clone();
+    let judged = Judged::new(&done[best].1, &held_matrix);
+    let networks: Vec<Network> = done.iter().map(|(_, mlp)| network(mlp)).collect();
+    let network = networks[best].clone();
     let runs: Vec<Run> = done.into_iter().map(|(run, _)| run).collect();
-
-    let judged = Judged::new(&mlp, &held_matrix);
-    let network = network(&mlp);
     let golden = golden::golden(&features, &network, &held, &judged.mse);
     let losses = runs[best].best();
     let from = data.from_ns.saturating_sub(options.input.as_ref().map_or(0, |i| (i.window_secs * 1e9) as u64));
@@ -139,7 +140,7 @@ pub fn train(
     };
     let report = Report::new(&manifest, data, held_data, runs, best, seen, &judged, &held_matrix);
     let Judged { mse, log1p, .. } = judged;
-    Ok(Trained { manifest, network, validation: held, validation_mse: mse, validation_log1p: log1p, report })
+    Ok(Trained { manifest, network, networks, validation: held, validation_mse: mse, validation_log1p: log1p, report })
 }
 
 /// Losses of rows, and each feature's part in them.

@@ -38,11 +38,11 @@ pub struct Options {
 /// How features are prepared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepare {
-    /// A feature that is never negative and goes above this is a count: its logarithm is taken.
+    /// A feature that goes beyond this (up or down) is no share: its logarithm is taken.
     pub count_above: f64,
     /// Least scale, as a share of the feature's spread in the training rows.
     pub floor_share: f64,
-    /// The spread goes from this quantile to its mirror image.
+    /// The spread goes from this quantile to its mirror image; 0: from least to most.
     pub spread_quantile: f64,
     /// Scale of a feature without any spread.
     pub flat_scale: f64,
@@ -52,7 +52,7 @@ pub struct Prepare {
 
 impl Default for Prepare {
     fn default() -> Self {
-        Self { count_above: 10.0, floor_share: 0.1, spread_quantile: 0.01, flat_scale: 0.1, clip: 20.0 }
+        Self { count_above: 1.0, floor_share: 0.02, spread_quantile: 0.0, flat_scale: 0.1, clip: 50.0 }
     }
 }
 
@@ -63,8 +63,8 @@ impl Default for Options {
             version: String::new(),
             input: None,
             hidden: None,
-            epochs: 25,
-            least_steps: 1500,
+            epochs: 12,
+            least_steps: 2000,
             batch: 512,
             learning_rate: 2e-3,
             patience: 6,

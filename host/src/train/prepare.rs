@@ -26,9 +26,9 @@ pub(super) fn fit(rows: &Rows, rule: &Prepare) -> (Vec<FeatureSpec>, Vec<Seen>) 
 }
 
 fn fit_feature(name: &str, column: &[f64], rule: &Prepare) -> (FeatureSpec, Seen) {
-    let (least, most) = column.iter().fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(*x), b.max(*x)));
-    let count = least >= 0.0 && most > rule.count_above;
-    let transform = if count { Transform::Log1p } else { Transform::Identity };
+    // A hair above 1 is a share that was rounded.
+    let share = column.iter().all(|x| x.abs() <= rule.count_above + 1e-9);
+    let transform = if share { Transform::Identity } else { Transform::Log1p };
     let mut values: Vec<f64> = column.iter().map(|x| apply(transform, *x)).collect();
     let n = values.len() as f64;
     let center = values.iter().sum::<f64>() / n;
@@ -39,7 +39,7 @@ fn fit_feature(name: &str, column: &[f64], rule: &Prepare) -> (FeatureSpec, Seen
     let floor = rule.floor_share * spread;
     let scale = deviation.max(floor);
     // A feature that is constant but for rounding has no scale of its own.
-    let flat = scale <= 1e-9 * center.abs().max(1.0);
+    let flat = scale < 1e-6;
     let (center, floor) = if flat { (quantiles[2], rule.flat_scale) } else { (center, floor) };
     let spec = FeatureSpec { name: name.into(), transform, center, scale: scale.max(floor), clip: rule.clip };
     (spec, Seen { quantiles, deviation, floor })
@@ -102,19 +102,23 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_taken_as_logarithms_and_shares_and_ratios_are_not() {
+    fn shares_stay_as_they_are_and_of_all_else_the_logarithm_is_taken() {
         assert_eq!(one((0..1000).map(f64::from).collect()).0.transform, Transform::Log1p);
         assert_eq!(one((0..1000).map(|i| f64::from(i) / 1000.0).collect()).0.transform, Transform::Identity);
-        assert_eq!(one((0..1000).map(|i| f64::from(i) - 500.0).collect()).0.transform, Transform::Identity);
+        assert_eq!(one((0..1000).map(|i| f64::from(i) / 500.0 - 1.0).collect()).0.transform, Transform::Identity);
+        assert_eq!(one((0..1000).map(|i| f64::from(i) / 100.0 - 5.0).collect()).0.transform, Transform::Log1p);
     }
 
     #[test]
     fn a_scale_is_never_below_the_floor_and_a_flat_feature_gets_one() {
         let (flat, _) = one(vec![0.7; 500]);
         assert_eq!((flat.center, flat.scale), (0.7, Prepare::default().flat_scale));
-        // Two heaps at both ends of the spread: the deviation is far above a tenth of it.
+        // Two heaps at both ends of the spread: the deviation is far above the floor.
         let (heaps, seen) = one((0..1000).map(|i| f64::from(i % 2)).collect());
-        assert!((heaps.scale - 0.5).abs() < 1e-9 && (seen.floor - 0.1).abs() < 1e-9, "{heaps:?} {seen:?}");
+        assert!((heaps.scale - 0.5).abs() < 1e-9 && (seen.floor - 0.02).abs() < 1e-9, "{heaps:?} {seen:?}");
+        // One row in ten thousand moves at all.
+        let (rare, seen) = one((0..10_000).map(|i| f64::from(i == 0)).collect());
+        assert!(seen.deviation < 0.02 && rare.scale == 0.02, "{rare:?} {seen:?}");
     }
 
     #[test]
