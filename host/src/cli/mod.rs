@@ -3,6 +3,7 @@
 
 mod completion;
 mod decode;
+mod evaluate;
 mod generate;
 mod list;
 mod replay;
@@ -83,6 +84,8 @@ enum Verb {
     Decode(decode::DecodeArgs),
     /// Run a recorded capture or flow file through the real pipelines, in event time
     Replay(replay::ReplayArgs),
+    /// Hold the scores and incidents of a replay against labels: how good the detectors are
+    Evaluate(evaluate::EvaluateArgs),
     /// Make labelled flow traffic, or a configuration to start from
     Generate(generate::GenerateArgs),
     /// Show what this build offers: source and sink types, features, key levels
@@ -97,6 +100,7 @@ fn dispatch(verb: Verb) -> miette::Result<()> {
         Verb::Validate(args) => validate::run(args),
         Verb::Decode(args) => decode::run(args),
         Verb::Replay(args) => replay::run(args),
+        Verb::Evaluate(args) => evaluate::run(args),
         Verb::Generate(args) => generate::run(args),
         Verb::List(args) => list::run(args),
         Verb::Completion(args) => completion::run(args),
