@@ -3,6 +3,7 @@
 
 mod completion;
 mod decode;
+mod evaluate;
 mod generate;
 mod list;
 mod replay;
@@ -86,6 +87,8 @@ enum Verb {
     Replay(replay::ReplayArgs),
     /// Train and calibrate a model on benign traffic
     Train(train::TrainArgs),
+    /// Hold the scores and incidents of a replay against labels: how good the detectors are
+    Evaluate(evaluate::EvaluateArgs),
     /// Make labelled flow traffic, or a configuration to start from
     Generate(generate::GenerateArgs),
     /// Show what this build offers: source and sink types, features, key levels
@@ -101,6 +104,7 @@ fn dispatch(verb: Verb) -> miette::Result<()> {
         Verb::Decode(args) => decode::run(args),
         Verb::Replay(args) => replay::run(args),
         Verb::Train(args) => train::run(args),
+        Verb::Evaluate(args) => evaluate::run(args),
         Verb::Generate(args) => generate::run(args),
         Verb::List(args) => list::run(args),
         Verb::Completion(args) => completion::run(args),
