@@ -5,6 +5,7 @@ mod config_errors;
 mod corpus;
 mod plugin_faults;
 mod plugin_files;
+mod plugin_models;
 mod plugin_pipeline;
 mod replay_files;
 mod run;

@@ -7,11 +7,13 @@ use crate::model::{Detection, FeatureFrame, KeyKind};
 use follow::{Followable, Heard, Observed};
 use std::sync::Arc;
 
-pub mod combine;
+mod combine;
+mod combiner;
 pub mod follow;
 mod plugin;
 mod supervisor;
 
+pub use combiner::{COMBINED, Combiner};
 pub use plugin::{DetectError, Offer, PluginDetector};
 
 /// What a detector says about one frame.

@@ -93,7 +93,9 @@ impl PluginDetector {
         let mut followable = Vec::new();
         for used in instance.models() {
             let input = used.model.manifest.input.as_ref();
-            if let Some(input) = input.filter(|i| i.window_secs != offer.window_secs || levels.iter().any(|l| l.name() != i.level)) {
+            if let Some(input) =
+                input.filter(|i| i.window_secs != offer.window_secs || levels.iter().any(|l| l.name() != i.level))
+            {
                 let names: Vec<&str> = levels.iter().map(|l| l.name()).collect();
                 return Err(DetectError::Model {
                     detector: plan.id.clone(),
@@ -133,12 +135,7 @@ impl PluginDetector {
         Ok(detector)
     }
 
-    fn judge(
-        &mut self,
-        frame: &FeatureFrame,
-        rows: RecordBatch,
-        followed: &[Following],
-    ) -> Result<Verdict, Unjudged> {
+    fn judge(&mut self, frame: &FeatureFrame, rows: RecordBatch, followed: &[Following]) -> Result<Verdict, Unjudged> {
         match self.supervisor.permit(Instant::now()) {
             Permit::Run => {}
             Permit::Backoff => return Err(Unjudged { reason: "backoff", cause: None }),
@@ -243,9 +240,12 @@ impl Following {
     /// What counts for a model's scores goes to the instance that asks for it.
     fn tell(&self, instance: &mut PluginInstance) {
         let Some(model) = &self.heard.subject.model else { return };
-        let followed = self.published.tail.clone().zip(self.published.rows_per_day).map(|(tail, rows_per_day)| {
-            Followed { revision: self.heard.revision, tail, rows_per_day }
-        });
+        let followed = self
+            .published
+            .tail
+            .clone()
+            .zip(self.published.rows_per_day)
+            .map(|(tail, rows_per_day)| Followed { revision: self.heard.revision, tail, rows_per_day });
         instance.follow(model, followed);
     }
 

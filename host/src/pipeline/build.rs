@@ -8,9 +8,8 @@ use super::worker::Worker;
 use crate::config::decode_options::DecodeOptions;
 use crate::config::registry::Registry;
 use crate::config::{Mode, PipelinePlan, Plan, code};
-use crate::detect::combine::Combiner;
 use crate::detect::follow::Followers;
-use crate::detect::{DetectError, Detector, Offer, PluginDetector};
+use crate::detect::{Combiner, DetectError, Detector, Offer, PluginDetector};
 use crate::features::{FEATURES, FrameBuilder, catalogue};
 use crate::incident::{Context, IncidentTracker};
 use crate::inference::{Backend, CpuBackend, Model};
@@ -316,7 +315,11 @@ fn models(plan: &Plan, host: &PluginHost) -> Vec<Problem> {
             Ok(model) => model,
             Err(error) => {
                 let missing = !wanted.path.exists();
-                let help = if missing { "`kaminari train` makes it, or correct the path" } else { "train it anew, or restore the folder" };
+                let help = if missing {
+                    "`kaminari train` makes it, or correct the path"
+                } else {
+                    "train it anew, or restore the folder"
+                };
                 problems.push(problem("path", format!("model `{}`: {error}", wanted.id), help));
                 continue;
             }
@@ -378,7 +381,9 @@ fn detector_problem(id: &str, pipeline: &PipelinePlan, error: &DetectError) -> P
     let source = match error {
         DetectError::Plugin { source, .. } => source,
         DetectError::Model { model, .. } => {
-            let help = format!("train one on this pipeline: `kaminari train --model {model}`; or judge what it was trained on");
+            let help = format!(
+                "train one on this pipeline: `kaminari train --model {model}`; or judge what it was trained on"
+            );
             let path = format!("detectors.{id}");
             return Problem { code: code::WRONG_MODEL, path, message: error.to_string(), help: Some(help) };
         }
@@ -426,7 +431,7 @@ fn build_pipeline(
         let followers = followers.get_or_insert_with(|| state::followers(plan, pipeline, &detectors, live));
         let heard = followers.heard();
         detectors.iter_mut().for_each(|d| d.hear(&heard));
-        let combiner = pipeline.combine.as_ref().and_then(|c| Combiner::new(c, &detectors));
+        let combiner = pipeline.combine.as_ref().and_then(|c| Combiner::new(c, &heard));
         workers.push(Worker::new(&pipeline.id, shard, frames, detectors, combiner, scores.is_some()));
     }
     let followers = followers.unwrap_or_else(|| Followers::new(Vec::new()));

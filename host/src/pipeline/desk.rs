@@ -45,7 +45,19 @@ impl Desk {
         live: bool,
     ) -> Self {
         let delay = histogram!(DETECTION_DELAY, "pipeline" => pipeline.to_string());
-        Self { tracker, sinks, scores, followers, keeper, workers, waiting: BTreeMap::new(), next: 1, last_end_ns: 0, live, delay }
+        Self {
+            tracker,
+            sinks,
+            scores,
+            followers,
+            keeper,
+            workers,
+            waiting: BTreeMap::new(),
+            next: 1,
+            last_end_ns: 0,
+            live,
+            delay,
+        }
     }
 
     /// Runs until all workers have hung up, then closes what is open: `shutdown` when `stopped`, else the input ended.

@@ -77,7 +77,15 @@ impl Running {
             }
             drop(to_desk);
             let its_sinks = pipeline.plan.sinks.iter().filter_map(|s| sinks.get(s).cloned()).collect();
-            let desk = Desk::new(id, pipeline.tracker, its_sinks, pipeline.scores, (pipeline.followers, pipeline.keeper), worker_count, built.live);
+            let desk = Desk::new(
+                id,
+                pipeline.tracker,
+                its_sinks,
+                pipeline.scores,
+                (pipeline.followers, pipeline.keeper),
+                worker_count,
+                built.live,
+            );
             let stopped = stop.clone();
             stages.push(spawn(&format!("{id}-desk"), &panicked, move || desk.run(&from_workers, &stopped)));
             if pipeline.plan.rows.is_some() {

@@ -4,8 +4,9 @@
 
 use crate::calibration::{FollowSettings, Follower, Identity};
 use crate::config::{CombineRule, PipelinePlan, Plan};
-use crate::detect::Detector;
 use crate::detect::follow::{Followable, Followers, Subject};
+use crate::detect::{Combiner, Detector};
+use crate::model::KeyKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,13 +15,20 @@ const EVERY: Duration = Duration::from_secs(300);
 
 /// The followers of a pipeline's detectors. A detector without a model is followed only where somebody asks how rare its
 /// scores are. A replay neither reads nor writes what a live run has learned: it would not repeat.
-pub(super) fn followers(plan: &Plan, pipeline: &PipelinePlan, detectors: &[Box<dyn Detector>], live: bool) -> Followers {
+pub(super) fn followers(
+    plan: &Plan,
+    pipeline: &PipelinePlan,
+    detectors: &[Box<dyn Detector>],
+    live: bool,
+) -> Followers {
     let asked = pipeline.combine.is_some_and(|c| c.rule == CombineRule::TailSum);
-    let followable = detectors.iter().flat_map(|d| d.followable());
-    let followed = followable.filter(|f| asked || f.trained.is_some()).map(|f| {
+    let levels: Vec<KeyKind> = pipeline.keys.iter().map(|k| k.kind).collect();
+    let combined = pipeline.combine.iter().flat_map(|c| Combiner::followable(c, &levels));
+    let of_detectors = detectors.iter().flat_map(|d| d.followable()).cloned();
+    let followed = of_detectors.chain(combined).filter(|f| asked || f.trained.is_some()).map(|f| {
         let kept = plan.engine.state_dir.as_ref().filter(|_| live);
         let file = kept.map(|dir| path(dir, pipeline, &f.subject));
-        (f.subject.clone(), follower(plan, pipeline, f, file.as_deref()), f.revision)
+        (f.subject.clone(), follower(plan, pipeline, &f, file.as_deref()), f.revision)
     });
     Followers::new(followed.collect())
 }
@@ -29,12 +37,9 @@ fn follower(plan: &Plan, pipeline: &PipelinePlan, followable: &Followable, file:
     let subject = &followable.subject;
     let defaults = FollowSettings::default();
     let settings = match plan.detectors.get(&subject.detector).map(|d| d.follow) {
-        Some(f) => FollowSettings {
-            max_shift: f.max_shift,
-            warm_up_rows: f.warm_up_rows,
-            frozen: !f.follow,
-            ..defaults
-        },
+        Some(f) => {
+            FollowSettings { max_shift: f.max_shift, warm_up_rows: f.warm_up_rows, frozen: !f.follow, ..defaults }
+        }
         None => defaults,
     };
     let identity = Identity {

@@ -1,9 +1,8 @@
 //! One share of a pipeline's entities: windows, features, detectors. In: prepared batches and close orders. Out: per
 //! order, the windows that fired with what the detectors found in them. Nothing is shared with other workers.
 
-use crate::detect::combine::Combiner;
 use crate::detect::follow::Observed;
-use crate::detect::{Detector, Judgement};
+use crate::detect::{Combiner, Detector, Judgement};
 use crate::features::FrameBuilder;
 use crate::model::{Detection, FeatureFrame, WindowInfo};
 use crate::telemetry::{FEATURE_ROWS, WINDOW_ENTITIES, WINDOW_EVICTED_ENTITIES, WINDOW_FIRED};
@@ -143,7 +142,8 @@ impl Worker {
                 judged.push((detector.id().clone(), judgement));
             }
             if let Some(combiner) = &self.combiner {
-                let combined = combiner.combine(&frame, &judged);
+                let mut combined = combiner.combine(&frame, &judged, seq);
+                observed.append(&mut combined.observed);
                 // The members speak through it only; what each thought of a row stays in the scores.
                 for (_, member) in &mut judged {
                     member.detections.clear();

@@ -8,7 +8,7 @@ use super::bindings::kaminari::plugin::inference::{FeatureError, Host, HostModel
 use super::instance::State;
 use super::limits::EXPLAIN_ROWS;
 use super::models::{Models, Slot};
-use crate::calibration::{Calibration, Tail};
+use crate::calibration::{self, Calibration, Tail};
 use crate::inference::{InferenceError, Losses, Model, Scorer};
 use crate::telemetry;
 use arrow_buffer::ScalarBuffer;
@@ -165,8 +165,7 @@ impl Inference {
         let in_use = self.model(name)?;
         let rows_per_day = followed.filter(|f| f.revision == in_use.slot.revision).map(|f| f.rows_per_day);
         let rows_per_day = rows_per_day.map_or_else(|| in_use.calibration().map(|c| c.rows_per_day), Ok)?;
-        // Where more false alarms are allowed than there are rows, every row may be one.
-        Ok((rows_per_day / false_alarms_per_day).log10().max(0.0))
+        Ok(calibration::limit(false_alarms_per_day, rows_per_day))
     }
 }
 
