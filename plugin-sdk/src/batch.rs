@@ -169,6 +169,15 @@ impl Batch {
         Self::new(Source::Host(std::mem::ManuallyDrop::new(handle)), batch.num_rows() as usize)
     }
 
+    /// The host's handle.
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn host(&self) -> Result<&host::RecordBatch> {
+        match &self.source {
+            Source::Host(batch) => Ok(batch),
+            Source::Memory(_) => Err(crate::error::other("a batch for tests, which the host does not have")),
+        }
+    }
+
     /// Rows.
     pub fn len(&self) -> usize {
         self.rows

@@ -43,10 +43,12 @@ pub mod clock;
 pub mod error;
 mod ewma;
 mod export;
+pub mod inference;
 mod key_map;
 mod lanes;
 pub mod log;
 pub mod testing;
+mod text;
 mod verdict;
 mod window;
 
@@ -55,6 +57,7 @@ pub use error::{Error, Result};
 pub use ewma::Ewma;
 pub use key_map::{Key, KeyMap};
 pub use lanes::{Lanes, Mask};
+pub use text::short;
 pub use verdict::{Alert, Contribution, Severity, Verdict};
 pub use window::Window;
 
@@ -91,7 +94,7 @@ pub trait Detector: Sized {
 pub mod prelude {
     pub use crate::{
         Alert, Batch, Contribution, Detector, Error, Ewma, Key, KeyMap, Result, Schema, Severity, Verdict, Window,
-        clock, config, error, export_detector, log,
+        clock, config, error, export_detector, inference, log,
     };
 }
 

@@ -25,6 +25,10 @@ use crate::log::Level;
 use crate::{Detector, Verdict, Window};
 use std::cell::{Cell, RefCell};
 
+#[cfg_attr(target_arch = "wasm32", expect(dead_code))]
+pub(crate) mod model;
+
+pub use model::{FakeModel, model};
 pub use serde_json::{Value, json};
 
 thread_local! {

@@ -6,6 +6,7 @@ mod corpus;
 mod evaluate;
 mod plugin_faults;
 mod plugin_files;
+mod plugin_models;
 mod plugin_pipeline;
 mod replay_files;
 mod run;

@@ -9,14 +9,14 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::time::{Duration, Instant};
 
 /// Runs with a recorder of its own and hands out its text.
-fn metered(f: impl FnOnce(&PrometheusHandle)) {
+pub fn metered(f: impl FnOnce(&PrometheusHandle)) {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     metrics::with_local_recorder(&recorder, || f(&handle));
 }
 
 /// Value of the sample with exactly this name and these labels.
-fn sample(handle: &PrometheusHandle, series: &str) -> f64 {
+pub fn sample(handle: &PrometheusHandle, series: &str) -> f64 {
     let text = handle.render();
     let line = text.lines().find_map(|l| l.strip_prefix(series)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Models of configs/demo.toml.
+pub const MODELS: [&str; 2] = ["hosts", "prefixes"];
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
@@ -55,6 +57,11 @@ impl Site {
         self.dir.join("incidents.jsonl")
     }
 
+    /// The page that training wrote.
+    pub fn report(&self, model: &str) -> PathBuf {
+        target().join("demo-models").join(model).join("report.html")
+    }
+
     pub fn truth(&self) -> Result<Truth> {
         Truth::parse(&std::fs::read_to_string(self.dir.join("truth.jsonl"))?)
     }
@@ -93,16 +100,36 @@ impl Site {
 }
 
 /// The release build: what is shown and measured.
-fn kaminari() -> Command {
+pub fn kaminari() -> Command {
     Command::new(target().join("release/kaminari"))
+}
+
+/// Takes models, and the detectors that need them, out of the configuration: what is left are the plain limits.
+pub fn without_models(config: &mut toml::Table) -> Result<()> {
+    config.remove("models");
+    table(config, &["plugins"])?.remove("autoencoder");
+    let learned = |detector: &toml::Value| detector.get("plugin").and_then(toml::Value::as_str) == Some("autoencoder");
+    let detectors = table(config, &["detectors"])?;
+    let gone: Vec<String> = detectors.iter().filter(|(_, d)| learned(d)).map(|(name, _)| name.clone()).collect();
+    gone.iter().for_each(|name| drop(detectors.remove(name)));
+    let used = table(config, &["pipelines", "ddos"])?.get_mut("detectors").and_then(toml::Value::as_array_mut);
+    let used = used.context("pipelines.ddos has no detectors")?;
+    used.retain(|name| name.as_str().is_some_and(|name| !gone.iter().any(|g| g == name)));
+    Ok(())
 }
 
 /// Free ports and absolute paths.
 fn adapt(config: &mut toml::Table, udp: SocketAddr, api: SocketAddr, plugins: &Path, incidents: &Path) -> Result<()> {
     table(config, &["api"])?.insert("listen".into(), api.to_string().into());
     table(config, &["sources", "edge"])?.insert("listen".into(), udp.to_string().into());
-    let plugin = plugins.join("threshold.wasm").display().to_string();
-    table(config, &["plugins", "threshold"])?.insert("path".into(), plugin.into());
+    for name in ["threshold", "autoencoder"] {
+        let plugin = plugins.join(format!("{name}.wasm")).display().to_string();
+        table(config, &["plugins", name])?.insert("path".into(), plugin.into());
+    }
+    for name in MODELS {
+        let model = target().join("demo-models").join(name).display().to_string();
+        table(config, &["models", name])?.insert("path".into(), model.into());
+    }
     table(config, &["sinks", "incidents"])?.insert("path".into(), incidents.display().to_string().into());
     Ok(())
 }

@@ -99,6 +99,7 @@ const fn describe(kind: KeyKind) -> &'static str {
         KeyKind::DstPrefix => "destination network, by the pipeline's prefix_v4 and prefix_v6",
         KeyKind::SrcAddr => "source host",
         KeyKind::Interface => "exporter and its input interface (ifIndex)",
+        KeyKind::Network => "everything that the pipeline sees, as one",
     }
 }
 

@@ -9,6 +9,7 @@ mod list;
 mod replay;
 mod run;
 mod signals;
+mod train;
 mod validate;
 
 use crate::config::{self, ConfigDiagnostic, ConfigErrors, Plan};
@@ -84,6 +85,8 @@ enum Verb {
     Decode(decode::DecodeArgs),
     /// Run a recorded capture or flow file through the real pipelines, in event time
     Replay(replay::ReplayArgs),
+    /// Train and calibrate a model on benign traffic
+    Train(train::TrainArgs),
     /// Hold the scores and incidents of a replay against labels: how good the detectors are
     Evaluate(evaluate::EvaluateArgs),
     /// Make labelled flow traffic, or a configuration to start from
@@ -100,6 +103,7 @@ fn dispatch(verb: Verb) -> miette::Result<()> {
         Verb::Validate(args) => validate::run(args),
         Verb::Decode(args) => decode::run(args),
         Verb::Replay(args) => replay::run(args),
+        Verb::Train(args) => train::run(args),
         Verb::Evaluate(args) => evaluate::run(args),
         Verb::Generate(args) => generate::run(args),
         Verb::List(args) => list::run(args),

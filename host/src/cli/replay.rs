@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 pub struct ReplayArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Capture (pcap, pcapng), JSON lines or CSV; .gz too.
-    #[arg(long, value_name = "FILE")]
-    input: PathBuf,
+    /// Captures (pcap, pcapng), JSON lines, CSV (.gz too) or Parquet; several are read one after the other.
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    input: Vec<PathBuf>,
     /// Source of the configuration that the file stands for; needed when there are several.
     #[arg(long, value_name = "ID")]
     source: Option<String>,
@@ -80,7 +80,7 @@ pub fn run(args: ReplayArgs) -> miette::Result<()> {
     };
     let sinks: Vec<(String, Box<dyn crate::sink::Sink>)> =
         vec![("stdout".into(), Box::new(StdoutSink::new(StdoutConfig { format: Some(format) })))];
-    let input = Input::Replay { path: args.input.clone(), source: args.source.clone(), sinks, scores };
+    let input = Input::Replay { paths: args.input.clone(), source: args.source.clone(), sinks, scores };
     let built = build(&plan, input).map_err(|e| super::build_failed(&plan, e))?;
     let bar = std::io::stderr().is_terminal().then(progress_bar);
     let progress = bar.clone().map(|bar| {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DecodeOptions {
-    /// `netflow` (v5, v7, v9 and IPFIX, told apart by their version), `jsonl` or `csv`. A file source may leave it out:
+    /// `netflow` (v5, v7, v9 and IPFIX, told apart by their version), `jsonl`, `csv` or `parquet`. A file source may leave it out:
     /// then the file's name decides. Default: netflow.
     pub format: Option<DecodeFormat>,
     /// Networks whose exporters are believed. Empty: all. Datagrams of strangers are refused and counted and never get
@@ -31,12 +31,12 @@ pub struct DecodeOptions {
     pub max_templates_per_exporter: usize,
     /// Bytes of data sets kept until their template comes. 0: none are kept.
     pub pending_bytes: usize,
-    /// Canonical name -> column (csv) or key (jsonl) of the file, for names that differ. `duration` may be mapped too:
+    /// Canonical name -> column (csv, parquet) or key (jsonl) of the file, for names that differ. `duration` may be mapped too:
     /// with the start it gives the end, with the end the start.
     pub columns: BTreeMap<String, String>,
     /// Separator of a csv file.
     pub csv_delimiter: char,
-    /// Unit of the times in csv and jsonl files.
+    /// Unit of the times in csv, jsonl and parquet files that are plain numbers.
     pub time_unit: TimeUnit,
 }
 
@@ -68,6 +68,8 @@ pub enum DecodeFormat {
     Jsonl,
     /// One record per line, names in the first line.
     Csv,
+    /// Apache Parquet: a record per row.
+    Parquet,
 }
 
 /// Unit of a time given as a number.

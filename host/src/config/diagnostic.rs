@@ -56,6 +56,10 @@ codes! {
     PLUGIN_CACHE = "plugin_cache";
     /// A detector asks for a feature that the pipeline does not make, or its configuration names one.
     WRONG_COLUMN = "wrong_column";
+    /// A model's folder is missing, damaged, or pinned to another digest.
+    MODEL_REFUSED = "model_refused";
+    /// A detector's model was trained on other levels or windows than it would judge.
+    WRONG_MODEL = "wrong_model";
     /// A plugin does not take its configuration.
     DETECTOR_CONFIG = "detector_config";
     /// A sink cannot be opened.

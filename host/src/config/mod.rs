@@ -7,9 +7,11 @@
 //! up by hand in the [`Registry`] that the caller brings. Precedence: built-in defaults, then the files; a table may
 //! stand in one file only.
 
+mod combine;
 pub mod decode_options;
 mod diagnostic;
 mod digest;
+mod models;
 mod pipeline;
 mod places;
 pub mod plan;
@@ -17,6 +19,7 @@ mod raw;
 mod read;
 pub mod registry;
 mod resolve;
+mod rows;
 
 pub use diagnostic::{CODES, ConfigDiagnostic, ConfigErrors, code, near_miss};
 pub use places::Places;

@@ -36,17 +36,25 @@ impl Resolver<'_> {
         for (key, value, most) in [("prefix_v4", written.prefix_v4, 32), ("prefix_v6", written.prefix_v6, 128)] {
             self.in_range(&format!("{path}.{key}"), u64::from(value), 1, most);
         }
-        let keys = self.required(path, "keys", written.keys, "keys = [\"dst_addr\"]");
-        let keys = self.named_list(path, "keys", keys, |r, at, name| {
-            Some(KeyLevel { kind: r.level(at, name)?, v4_prefix: written.prefix_v4, v6_prefix: written.prefix_v6 })
-        });
+        let (v4_prefix, v6_prefix) = (written.prefix_v4, written.prefix_v6);
+        let of_rows = written.rows.as_ref().map(super::rows::level);
+        let keys = match of_rows {
+            Some(kind) => vec![KeyLevel { kind, v4_prefix, v6_prefix }],
+            None => {
+                let keys = self.required(path, "keys", written.keys, "keys = [\"dst_addr\"]");
+                self.named_list(path, "keys", keys, |r, at, name| {
+                    Some(KeyLevel { kind: r.level(at, name)?, v4_prefix, v6_prefix })
+                })
+            }
+        };
 
         let features =
             self.required(path, "features", written.features, "features = [\"bits_per_s\", \"packets_per_s\"]");
-        let mut features = self.named_list(path, "features", features, Self::feature);
-        for name in ALWAYS {
+        let one = if of_rows.is_some() { Self::row_feature } else { Self::feature };
+        let mut features = self.named_list(path, "features", features, one);
+        for name in ALWAYS.iter().filter(|_| of_rows.is_none()) {
             if !features.iter().any(|f| f == name) {
-                features.push(name.to_owned());
+                features.push((*name).to_owned());
             }
         }
         let half_life = written.level_half_life_windows;
@@ -68,16 +76,25 @@ impl Resolver<'_> {
             self.findings.diagnostics.push(silent.help("add `sinks = [\"NAME\"]`, or say `mode = \"shadow\"`"));
         }
 
-        let window = self.window(path, &written.window);
+        let (rows, window) = match &written.rows {
+            Some(rows) => self.rows(path, rows).map_or((None, None), |(rows, window)| (Some(rows), Some(window))),
+            None => (None, self.window(path, &written.window)),
+        };
+        let combine = match &written.combine {
+            Some(combine) => Some(self.combine(&format!("{path}.combine"), combine, detectors.len())?),
+            None => None,
+        };
         let incident = self.incident(&format!("{path}.incident"), &written.incident);
         Some(PipelinePlan {
             id: Arc::from(id),
             sources,
             keys,
             window: window?,
+            rows,
             features,
             level_half_life_windows: half_life,
             detectors,
+            combine,
             incident: incident?,
             sinks,
             mode: mode?,
@@ -110,7 +127,7 @@ impl Resolver<'_> {
     }
 
     /// One of a few words.
-    fn word<T: Copy>(&mut self, path: &str, word: &str, values: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy>(&mut self, path: &str, word: &str, values: &[(&str, T)]) -> Option<T> {
         let known = values.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
         if known.is_none() {
             let names = || values.iter().map(|(name, _)| *name);
@@ -204,7 +221,7 @@ impl Resolver<'_> {
     }
 
     /// Seconds (fractions allowed) to nanoseconds.
-    fn duration(&mut self, path: &str, secs: f64, zero_allowed: bool) -> Option<u64> {
+    pub(super) fn duration(&mut self, path: &str, secs: f64, zero_allowed: bool) -> Option<u64> {
         let good = (zero_allowed && secs == 0.0) || (0.001..=MAX_SECS).contains(&secs);
         if !good {
             let (label, least) = if zero_allowed {

@@ -18,6 +18,8 @@ pub struct Plan {
     pub api: ApiPlan,
     /// Sources by id.
     pub sources: BTreeMap<Arc<str>, Component>,
+    /// Models by id.
+    pub models: BTreeMap<Arc<str>, ModelPlan>,
     /// Plugins by id.
     pub plugins: BTreeMap<Arc<str>, PluginPlan>,
     /// Detectors by id.
@@ -45,6 +47,8 @@ pub struct EnginePlan {
     pub window_workers: usize,
     /// Where compiled plugins are kept; owned by the service user, mode 0700.
     pub plugin_cache_dir: PathBuf,
+    /// Where what was learned while running is kept; `None`: it is forgotten at the end.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// `[api]`.
@@ -67,6 +71,38 @@ pub struct Component {
     pub body: toml::Table,
 }
 
+/// `[models.ID]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelPlan {
+    /// Name chosen by the operator: what plugins open it by.
+    pub id: Arc<str>,
+    /// The model's folder (`model.toml` and weights), already joined to the config file's folder.
+    pub path: PathBuf,
+    /// Pin: lower-case hex sha256 over manifest and weights.
+    pub sha256: Option<String>,
+    /// What `kaminari train` makes it from.
+    pub train: Option<TrainPlan>,
+}
+
+/// `[models.ID.train]`. What is `None` is the trainer's own default.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainPlan {
+    /// Whose windows and features.
+    pub pipeline: Arc<str>,
+    /// Which of its levels; `None`: it has only one.
+    pub level: Option<KeyKind>,
+    /// Inputs in order; `None`: all features of the pipeline.
+    pub features: Option<Vec<String>>,
+    /// Widths of the hidden layers.
+    pub hidden: Option<Vec<usize>>,
+    /// How many runs, of which the best is kept.
+    pub seeds: Option<u32>,
+    /// Most epochs of a run.
+    pub epochs: Option<u32>,
+    /// Rows trained on; of more, every n-th is taken.
+    pub max_rows: Option<usize>,
+}
+
 /// `[plugins.ID]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginPlan {
@@ -76,6 +112,8 @@ pub struct PluginPlan {
     pub path: PathBuf,
     /// Pin: lower-case hex sha256 of the file.
     pub sha256: Option<String>,
+    /// Ids of the models that it may score with.
+    pub inference: Vec<Arc<str>>,
     /// Limits of every instance.
     pub limits: PluginLimits,
 }
@@ -108,6 +146,41 @@ pub struct DetectorPlan {
     pub keys: Option<Vec<KeyKind>>,
     /// The plugin's own table, as JSON.
     pub config: serde_json::Value,
+    /// How the tail of its scores is followed.
+    pub follow: FollowPlan,
+}
+
+/// `[detectors.ID.calibration]`: what a score means drifts with the traffic.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FollowPlan {
+    /// False: frozen. The tail of the model counts, or what was learned so far.
+    pub follow: bool,
+    /// The followed tail stays within this factor of the trained one.
+    pub max_shift: f64,
+    /// Scores that a detector without a calibrated model shows before it has a tail.
+    pub warm_up_rows: u64,
+}
+
+/// `[pipelines.ID.combine]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CombinePlan {
+    /// When the detectors together alert.
+    pub rule: CombineRule,
+    /// For `tail_sum`: the limit of the sum.
+    pub false_alarms_per_day: f64,
+}
+
+/// When the detectors of a pipeline together alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CombineRule {
+    /// One of them does.
+    Any,
+    /// All of them do.
+    All,
+    /// At least so many do.
+    KOfN(usize),
+    /// The sum of their tails (-log10 of how rare each score is) is rare.
+    TailSum,
 }
 
 /// `[pipelines.ID]`.
@@ -119,20 +192,35 @@ pub struct PipelinePlan {
     pub sources: Vec<Arc<str>>,
     /// Levels to aggregate by.
     pub keys: Vec<KeyLevel>,
-    /// Windowing.
+    /// Windowing. Of a pipeline of rows: the window that each row is of.
     pub window: WindowPlan,
+    /// The sources' records are rows of features already; `None`: flow records, which become windows.
+    pub rows: Option<RowsPlan>,
     /// Feature names, in the order of the frame's columns. `flows`, `bytes` and `packets` are always among them.
     pub features: Vec<String>,
     /// Half-life of the entity's own level that relative features compare with, in windows.
     pub level_half_life_windows: f64,
     /// Ids of detectors.
     pub detectors: Vec<Arc<str>>,
+    /// How they speak together; `None`: each for itself.
+    pub combine: Option<CombinePlan>,
     /// When incidents open and close.
     pub incident: IncidentPlan,
     /// Ids of sinks.
     pub sinks: Vec<Arc<str>>,
     /// Whether incidents leave.
     pub mode: Mode,
+}
+
+/// `rows = {...}` of a pipeline: its sources' lines are windows of features already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowsPlan {
+    /// Column with the start of the row's window.
+    pub time: String,
+    /// Unit of a time that is a number.
+    pub time_unit: super::decode_options::TimeUnit,
+    /// Column with the address that the row is about; none: a row is about the whole network.
+    pub entity: Option<String>,
 }
 
 /// Whether a pipeline speaks.

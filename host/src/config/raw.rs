@@ -1,6 +1,7 @@
 //! What an operator may write, section by section, with the defaults. What it means (units, references, ranges) is
 //! decided in `resolve`; keys that must be there are `Option` here, so that all that are missing can be told at once.
 
+use super::decode_options::TimeUnit;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ pub(super) const SECTIONS: &[(&str, bool)] = &[
     ("engine", false),
     ("api", false),
     ("sources", true),
+    ("models", true),
     ("plugins", true),
     ("detectors", true),
     ("pipelines", true),
@@ -22,6 +24,7 @@ pub(super) const SECTIONS: &[(&str, bool)] = &[
 pub(super) struct EngineSection {
     pub window_workers: Option<usize>,
     pub plugin_cache_dir: Option<PathBuf>,
+    pub state_dir: Option<PathBuf>,
 }
 
 /// `[api]`. Without the section there is no listener.
@@ -38,12 +41,35 @@ impl Default for ApiSection {
     }
 }
 
+/// `[models.NAME]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ModelSection {
+    pub path: Option<PathBuf>,
+    pub sha256: Option<String>,
+    pub train: Option<TrainSection>,
+}
+
+/// `[models.NAME.train]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TrainSection {
+    pub pipeline: Option<String>,
+    pub level: Option<String>,
+    pub features: Option<Vec<String>>,
+    pub hidden: Option<Vec<usize>>,
+    pub seeds: Option<u32>,
+    pub epochs: Option<u32>,
+    pub max_rows: Option<usize>,
+}
+
 /// `[plugins.NAME]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct PluginSection {
     pub path: Option<PathBuf>,
     pub sha256: Option<String>,
+    pub inference: Vec<String>,
     pub limits: LimitsSection,
 }
 
@@ -70,6 +96,22 @@ pub(super) struct DetectorSection {
     pub plugin: Option<String>,
     pub keys: Option<Vec<String>>,
     pub config: toml::Table,
+    pub calibration: CalibrationSection,
+}
+
+/// `[detectors.NAME.calibration]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CalibrationSection {
+    pub follow: bool,
+    pub max_shift: f64,
+    pub warm_up_rows: u64,
+}
+
+impl Default for CalibrationSection {
+    fn default() -> Self {
+        Self { follow: true, max_shift: 4.0, warm_up_rows: 20_000 }
+    }
 }
 
 /// `[pipelines.NAME]`.
@@ -86,6 +128,8 @@ pub(super) struct PipelineSection {
     pub sinks: Vec<String>,
     pub mode: String,
     pub window: WindowSection,
+    pub rows: Option<RowsSection>,
+    pub combine: Option<CombineSection>,
     pub incident: IncidentSection,
 }
 
@@ -102,6 +146,8 @@ impl Default for PipelineSection {
             sinks: Vec::new(),
             mode: "alert".into(),
             window: WindowSection::default(),
+            rows: None,
+            combine: None,
             incident: IncidentSection::default(),
         }
     }
@@ -143,6 +189,37 @@ impl Default for WindowSection {
     }
 }
 
+/// `[pipelines.NAME.rows]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RowsSection {
+    pub time: Option<String>,
+    pub time_unit: TimeUnit,
+    pub window_secs: Option<f64>,
+    pub entity: Option<String>,
+}
+
+impl Default for RowsSection {
+    fn default() -> Self {
+        Self { time: None, time_unit: TimeUnit::Seconds, window_secs: None, entity: None }
+    }
+}
+
+/// `[pipelines.NAME.combine]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CombineSection {
+    pub rule: Option<String>,
+    pub k: Option<usize>,
+    pub false_alarms_per_day: f64,
+}
+
+impl Default for CombineSection {
+    fn default() -> Self {
+        Self { rule: None, k: None, false_alarms_per_day: 1.0 }
+    }
+}
+
 /// `[pipelines.NAME.incident]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -181,11 +258,16 @@ pub(super) fn all_keys() -> Vec<(&'static str, Vec<String>)> {
     vec![
         ("engine", keys::<EngineSection>()),
         ("api", keys::<ApiSection>()),
+        ("models", keys::<ModelSection>()),
         ("plugins", keys::<PluginSection>()),
         ("plugins.limits", keys::<LimitsSection>()),
         ("detectors", keys::<DetectorSection>()),
         ("pipelines", keys::<PipelineSection>()),
         ("pipelines.window", keys::<WindowSection>()),
+        ("models.train", keys::<TrainSection>()),
+        ("detectors.calibration", keys::<CalibrationSection>()),
+        ("pipelines.combine", keys::<CombineSection>()),
+        ("pipelines.rows", keys::<RowsSection>()),
         ("pipelines.incident", keys::<IncidentSection>()),
     ]
 }

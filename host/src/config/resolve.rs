@@ -34,7 +34,7 @@ pub(super) fn plan(
         (parts.filter(|_| resolver.findings.is_clean()), resolver.findings.diagnostics)
     };
     let found = sorted(diagnostics, &places);
-    let Some((engine, api, sources, plugins, detectors, sinks, pipelines)) = parts else { return Err(found) };
+    let Some((engine, api, sources, models, plugins, detectors, sinks, pipelines)) = parts else { return Err(found) };
     let mut places = places;
     places.warnings = found.0;
     let mut plan = Plan {
@@ -42,6 +42,7 @@ pub(super) fn plan(
         engine,
         api,
         sources,
+        models,
         plugins,
         detectors,
         sinks,
@@ -70,11 +71,12 @@ fn unjudged(plan: &Plan, places: &Places) -> Vec<ConfigDiagnostic> {
         .collect()
 }
 
-type Named<T> = BTreeMap<Arc<str>, T>;
+pub(super) type Named<T> = BTreeMap<Arc<str>, T>;
 type Parts = (
     EnginePlan,
     ApiPlan,
     Named<Component>,
+    Named<ModelPlan>,
     Named<PluginPlan>,
     Named<DetectorPlan>,
     Named<Component>,
@@ -113,14 +115,17 @@ impl Resolver<'_> {
         let api = self.api();
         let sources = self.components("sources", self.registry.sources);
         let sinks = self.components("sinks", self.registry.sinks);
+        let models = self.each("models", Self::model);
         let plugins = self.each("plugins", Self::plugin);
         let detectors = self.each("detectors", Self::detector);
         let pipelines = self.each("pipelines", Self::pipeline);
         self.detector_levels(&detectors, &pipelines);
+        self.row_sources(&sources, &pipelines);
+        self.trainable(&models, &pipelines);
         if self.merged.named.get("pipelines").is_none_or(BTreeMap::is_empty) {
             self.no_pipeline();
         }
-        Some((engine?, api?, sources, plugins, detectors, sinks, pipelines))
+        Some((engine?, api?, sources, models, plugins, detectors, sinks, pipelines))
     }
 
     fn no_pipeline(&mut self) {
@@ -163,7 +168,8 @@ impl Resolver<'_> {
         };
         let folder = self.merged.single.get("engine").map_or(Path::new(""), |e| self.findings.places.folder(e.file));
         let plugin_cache_dir = written.plugin_cache_dir.map_or_else(default_cache_dir, |path| resolved(folder, &path));
-        Some(EnginePlan { window_workers, plugin_cache_dir })
+        let state_dir = written.state_dir.map(|path| resolved(folder, &path));
+        Some(EnginePlan { window_workers, plugin_cache_dir, state_dir })
     }
 
     fn api(&mut self) -> Option<ApiPlan> {
@@ -238,20 +244,23 @@ impl Resolver<'_> {
         Some(Component { id: Arc::from(id), kind: def.kind, body })
     }
 
+    /// `sha256` of the table at `path`, in lower case.
+    pub(super) fn pin(&mut self, path: &str, written: Option<String>, help: &str) -> Option<String> {
+        let pin = written?.to_ascii_lowercase();
+        if pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_hexdigit()) {
+            let at = format!("{path}.sha256");
+            self.bad(&at, format!("`{at}` is no SHA-256"), "64 hex digits", help);
+        }
+        Some(pin)
+    }
+
     fn plugin(&mut self, id: &str, entry: &Entry<'_>) -> Option<PluginPlan> {
         let path = &format!("plugins.{id}");
         let written: PluginSection = self.read(path, entry)?;
         let file = self.required(path, "path", written.path, "path = \"NAME.wasm\"");
-        let sha256 = written.sha256.map(|pin| pin.to_ascii_lowercase());
-        if sha256.as_ref().is_some_and(|pin| pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_hexdigit())) {
-            let at = format!("{path}.sha256");
-            self.bad(
-                &at,
-                format!("`{at}` is no SHA-256"),
-                "64 hex digits",
-                "paste the first field of `sha256sum FILE`",
-            );
-        }
+        let sha256 = self.pin(path, written.sha256, "paste the first field of `sha256sum FILE`");
+        let model = |resolver: &mut Self, path: &str, name: &str| resolver.reference("models", path, name);
+        let inference = self.list(&format!("{path}.inference"), &written.inference, model);
         let limits = written.limits;
         for (key, value, least, most) in [
             ("memory_bytes", limits.memory_bytes as u64, 1 << 16, 1 << 32),
@@ -264,6 +273,7 @@ impl Resolver<'_> {
             id: Arc::from(id),
             path: resolved(self.findings.places.folder(entry.file), &file?),
             sha256,
+            inference,
             limits: PluginLimits {
                 memory_bytes: limits.memory_bytes,
                 deadline_ms: limits.deadline_ms,
@@ -282,7 +292,8 @@ impl Resolver<'_> {
             self.list(&format!("{path}.keys"), &keys, Self::level)
         });
         let config = self.json(&format!("{path}.config"), &toml::Value::Table(written.config));
-        Some(DetectorPlan { id: Arc::from(id), plugin: plugin?, keys, config })
+        let follow = self.calibration(&format!("{path}.calibration"), &written.calibration);
+        Some(DetectorPlan { id: Arc::from(id), plugin: plugin?, keys, config, follow })
     }
 
     /// A detector may judge only levels that the pipelines it runs in aggregate by.
@@ -308,9 +319,13 @@ impl Resolver<'_> {
     }
 
     fn unused(&mut self) {
-        for (section, user) in
-            [("sources", "pipeline"), ("plugins", "detector"), ("detectors", "pipeline"), ("sinks", "pipeline")]
-        {
+        for (section, user) in [
+            ("sources", "pipeline"),
+            ("models", "plugin"),
+            ("plugins", "detector"),
+            ("detectors", "pipeline"),
+            ("sinks", "pipeline"),
+        ] {
             for name in self.merged.named.get(section).into_iter().flat_map(BTreeMap::keys) {
                 if !self.used.contains(&(section, name.clone())) {
                     let path = format!("{section}.{name}");
@@ -429,6 +444,11 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// Names as a person reads them.
+pub(super) fn quoted_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    quoted(names)
 }
 
 fn join_folder(folder: &Path, path: &mut String) {

@@ -4,6 +4,7 @@ use super::*;
 use crate::model::time::SECOND;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -224,6 +225,24 @@ fn references_know_the_near_miss() {
     assert_eq!(only(&with("\"udp\"", "\"upd\"")), pair("unknown_type", "\"upd\""));
     assert_eq!(only(&with("\"bits_per_s\"", "\"bits_per_sec\"")), pair("unknown_feature", "\"bits_per_sec\""));
     assert_eq!(only(&with("\"dst_prefix\"", "\"dst_net\"")), pair("unknown_level", "\"dst_net\""));
+}
+
+#[test]
+fn a_plugin_scores_with_the_models_it_is_granted() {
+    let granted = with("threshold.wasm\"", "threshold.wasm\"\ninference = [\"ae\"]");
+    assert_eq!(only(&granted), pair("unknown_reference", "\"ae\""));
+    let plan = |text: &str| parse("conf/k.toml", text, &REGISTRY).unwrap();
+    let good = plan(&format!("{granted}[models.ae]\npath = \"models/ae\"\n"));
+    assert_eq!(good.plugins["threshold"].inference, [Arc::from("ae")]);
+    assert_eq!(good.models["ae"].path, Path::new("conf/models/ae"));
+    assert!(good.places.warnings().is_empty(), "{:?}", good.places.warnings());
+    let unused = plan(&format!("{GOOD}[models.ae]\npath = \"models/ae\"\n"));
+    assert_eq!(unused.places.warnings()[0].message(), "`models.ae` is used by no plugin");
+    assert_eq!(only(&format!("{granted}[models.ae]\n")), pair("missing_key", "[models.ae]"));
+    let pinned = format!("{granted}[models.ae]\npath = \"ae\"\nsha256 = \"12\"\n");
+    assert_eq!(only(&pinned), pair("bad_value", "\"12\""));
+    let twice = with("threshold.wasm\"", "threshold.wasm\"\ninference = [\"ae\", \"ae\"]");
+    assert_eq!(only(&format!("{twice}[models.ae]\npath = \"ae\"\n")).0, "duplicate");
 }
 
 #[test]

@@ -9,12 +9,14 @@ use crate::model::{FlowSink, FrameBatch};
 mod netflow;
 mod packet;
 mod records;
+mod rows;
 mod sampling;
 mod sequence;
 mod stats;
 
 pub use netflow::NetflowDecoder;
 pub use records::RecordDecoder;
+pub use rows::{FeatureRow, MissingColumn, RowsDecoder};
 pub use stats::{DecodeStats, RateOrigin, Refusal};
 
 /// Frames to flow records.
@@ -47,6 +49,6 @@ pub enum DecodeError {
 pub fn build(options: &DecodeOptions, want_extra: bool) -> Result<Box<dyn Decoder>, DecodeError> {
     Ok(match options.format.unwrap_or(DecodeFormat::Netflow) {
         DecodeFormat::Netflow => Box::new(NetflowDecoder::new(options, want_extra)),
-        DecodeFormat::Jsonl | DecodeFormat::Csv => Box::new(RecordDecoder::new(options)?),
+        DecodeFormat::Jsonl | DecodeFormat::Csv | DecodeFormat::Parquet => Box::new(RecordDecoder::new(options)?),
     })
 }

@@ -93,6 +93,8 @@ pub struct DecodeStats {
     pub bytes: u64,
     /// Flow records by [`FlowType`].
     pub flows: [u64; TYPES],
+    /// Rows of features that came as they are.
+    pub rows: u64,
     /// Records of options data.
     pub options_records: u64,
     /// Datagrams, sets or records refused, by [`Refusal`].
@@ -188,6 +190,7 @@ impl DecodeStats {
             labelled(t::DECODE_PENDING_SETS, "outcome", outcome, now, before);
         }
         for (name, now, before) in [
+            (t::DECODE_ROWS, self.rows, previous.rows),
             (t::DECODE_MISSING_TEMPLATE, self.missing_template, previous.missing_template),
             (t::DECODE_SAMPLING_UNKNOWN, self.sampling_unknown(), previous.sampling_unknown()),
         ] {
@@ -245,7 +248,11 @@ impl DecodeStats {
 /// One line for a person.
 impl fmt::Display for DecodeStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} packets, {} records", self.datagrams, self.flows_total())?;
+        if self.rows > 0 {
+            write!(f, "{} lines, {} rows", self.datagrams, self.rows)?;
+        } else {
+            write!(f, "{} packets, {} records", self.datagrams, self.flows_total())?;
+        }
         list(f, " (", FlowType::ALL.into_iter().zip(self.flows).map(|(k, n)| (k.name(), n)), ")")?;
         write!(f, ", {} errors", self.errors_total())?;
         list(f, " (", Refusal::ALL.iter().zip(self.errors).map(|(r, n)| (r.name(), n)), ")")?;

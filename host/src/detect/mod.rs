@@ -1,14 +1,20 @@
 //! Judges frames of features. Comes in: [`FeatureFrame`]s; goes out: [`Judgement`]s, i.e. scores per row and
-//! detections. A detector that breaks is restarted, and in the end left out: the rows it did not judge are counted in
+//! detections. Scores become comparable through tails that follow the traffic (`follow`), and detectors can speak
+//! together (`combine`). A detector that breaks is restarted, and in the end left out: the rows it did not judge are counted in
 //! `kaminari_plugin_dead_lettered_rows_total`. Remembers nothing across windows; plugins do.
 
 use crate::model::{Detection, FeatureFrame, KeyKind};
+use follow::{Followable, Heard, Observed};
 use std::sync::Arc;
 
+mod combine;
+mod combiner;
+pub mod follow;
 mod plugin;
 mod supervisor;
 
-pub use plugin::{DetectError, PluginDetector};
+pub use combiner::{COMBINED, Combiner};
+pub use plugin::{DetectError, Offer, PluginDetector};
 
 /// What a detector says about one frame.
 #[derive(Debug, Default)]
@@ -17,6 +23,20 @@ pub struct Judgement {
     pub detections: Vec<Detection>,
     /// Empty, or one per row (NaN: no opinion, or the row was not judged).
     pub scores: Vec<f64>,
+    /// -log10 of how rare each score is; empty where no tail is known. Comparable between detectors.
+    pub tails: Vec<f64>,
+    /// What the followers of its scores learn from the frame.
+    pub observed: Vec<Observed>,
+}
+
+impl Judgement {
+    /// Rows that were alerted, ascending.
+    pub fn alerted(&self) -> Vec<u32> {
+        let mut rows: Vec<u32> = self.detections.iter().map(|d| d.alert.row).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        rows
+    }
 }
 
 /// Judges frames. Belongs to one thread.
@@ -27,6 +47,12 @@ pub trait Detector: Send {
     /// Levels it judges; `None`: all.
     fn levels(&self) -> Option<&[KeyKind]>;
 
-    /// Judges one frame. Never fails: what cannot be judged is counted and logged.
-    fn detect(&mut self, frame: &FeatureFrame) -> Judgement;
+    /// Scores of it that can be followed.
+    fn followable(&self) -> &[Followable];
+
+    /// Its scores are followed: these say what they mean. Called once, before the first frame.
+    fn hear(&mut self, followed: &[Heard]);
+
+    /// Judges one frame of the close order `order`. Never fails: what cannot be judged is counted and logged.
+    fn detect(&mut self, frame: &FeatureFrame, order: u64) -> Judgement;
 }

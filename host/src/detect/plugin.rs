@@ -3,16 +3,18 @@
 //! plugin waits or is quarantined its rows are counted as not judged. Moves `kaminari_plugin_restarts_total`,
 //! `_quarantined` and `_dead_lettered_rows_total`.
 
+use super::follow::{Followable, Heard, Observed, Subject};
 use super::supervisor::{Permit, Supervisor};
 use super::{Detector, Judgement};
+use crate::calibration::Published;
 use crate::config::DetectorPlan;
 use crate::model::{Alert, Detection, FeatureFrame, KeyKind, Verdict, time};
-use crate::plugin::{CallErrorKind, LoadedPlugin, PluginError, PluginInstance, PluginReply};
+use crate::plugin::{CallErrorKind, Followed, LoadedPlugin, PluginError, PluginInstance, PluginReply};
 use crate::telemetry;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{Array, RecordBatch};
-use arrow_schema::Schema;
+use arrow_schema::SchemaRef;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,18 +23,40 @@ const CHUNK: usize = 8192;
 
 /// A detector could not be built.
 #[derive(Debug, thiserror::Error)]
-#[error("detector `{detector}`: {source}")]
-pub struct DetectError {
-    /// Id in the config.
-    pub detector: Arc<str>,
-    /// Cause.
-    pub source: PluginError,
+pub enum DetectError {
+    /// The plugin cannot be started, or refuses its configuration or the columns.
+    #[error("detector `{detector}`: {source}")]
+    Plugin {
+        /// Id in the config.
+        detector: Arc<str>,
+        /// Cause.
+        source: PluginError,
+    },
+    /// The model was trained on something else than what it would judge.
+    #[error("detector `{detector}`: model `{model}` was trained on {trained}, and would judge {offered}")]
+    Model {
+        /// Id in the config.
+        detector: Arc<str>,
+        /// Name of the model in the config.
+        model: Arc<str>,
+        /// What its manifest says.
+        trained: String,
+        /// What the pipeline has.
+        offered: String,
+    },
 }
 
-impl DetectError {
-    fn new(plan: &DetectorPlan, source: impl Into<PluginError>) -> Self {
-        Self { detector: plan.id.clone(), source: source.into() }
-    }
+/// What a pipeline has for its detectors.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Id of the pipeline.
+    pub pipeline: Arc<str>,
+    /// Column `key` and the features.
+    pub schema: SchemaRef,
+    /// Length of the windows, seconds.
+    pub window_secs: f64,
+    /// Levels that are aggregated.
+    pub levels: Vec<KeyKind>,
 }
 
 /// A plugin with its configuration, for one pipeline and one thread.
@@ -44,6 +68,8 @@ pub struct PluginDetector {
     config: String,
     instance: Option<PluginInstance>,
     supervisor: Supervisor,
+    followable: Vec<Followable>,
+    heard: Vec<Heard>,
 }
 
 /// Why rows were not judged: the label `reason` and, where there is one, the cause.
@@ -53,37 +79,69 @@ struct Unjudged {
 }
 
 impl PluginDetector {
-    /// Starts an instance, configures it, and asks it whether frames of that schema (column `key` and the features)
-    /// have what it needs.
-    pub fn new(
-        plugin: Arc<LoadedPlugin>,
-        plan: &DetectorPlan,
-        pipeline: &str,
-        schema: &Schema,
-    ) -> Result<Self, DetectError> {
+    /// Starts an instance, configures it, asks it whether the frames have what it needs, and looks whether the models
+    /// that it opens were trained on such frames.
+    pub fn new(plugin: Arc<LoadedPlugin>, plan: &DetectorPlan, offer: &Offer) -> Result<Self, DetectError> {
         let config = plan.config.to_string();
-        let mut instance = plugin.instantiate(pipeline, &config).map_err(|e| DetectError::new(plan, e))?;
-        instance.requires(schema).map_err(|e| DetectError::new(plan, e))?;
+        let failed = |source: PluginError| DetectError::Plugin { detector: plan.id.clone(), source };
+        let mut instance = plugin.instantiate(&offer.pipeline, &config).map_err(failed)?;
+        instance.requires(&offer.schema).map_err(|e| failed(e.into()))?;
+        let levels: Vec<KeyKind> = match &plan.keys {
+            Some(keys) => keys.iter().copied().filter(|k| offer.levels.contains(k)).collect(),
+            None => offer.levels.clone(),
+        };
+        let mut followable = Vec::new();
+        for used in instance.models() {
+            let input = used.model.manifest.input.as_ref();
+            if let Some(input) =
+                input.filter(|i| i.window_secs != offer.window_secs || levels.iter().any(|l| l.name() != i.level))
+            {
+                let names: Vec<&str> = levels.iter().map(|l| l.name()).collect();
+                return Err(DetectError::Model {
+                    detector: plan.id.clone(),
+                    model: used.name,
+                    trained: format!("{} in windows of {} s", input.level, input.window_secs),
+                    offered: format!("{} in windows of {} s", names.join(", "), offer.window_secs),
+                });
+            }
+            let Some(calibration) = &used.model.manifest.calibration else { continue };
+            followable.extend(levels.iter().map(|&level| Followable {
+                subject: Subject { detector: plan.id.clone(), level, model: Some(used.name.clone()) },
+                digest: used.model.digest.clone(),
+                revision: used.revision,
+                trained: Some((calibration.score.clone(), calibration.rows_per_day)),
+            }));
+        }
+        if followable.is_empty() {
+            followable.extend(levels.iter().map(|&level| Followable {
+                subject: Subject { detector: plan.id.clone(), level, model: None },
+                digest: plugin.label().to_string(),
+                revision: 0,
+                trained: None,
+            }));
+        }
         let detector = Self {
             id: plan.id.clone(),
             levels: plan.keys.clone(),
             plugin,
-            pipeline: pipeline.into(),
+            pipeline: offer.pipeline.clone(),
             config,
             instance: Some(instance),
             supervisor: Supervisor::default(),
+            followable,
+            heard: Vec::new(),
         };
         detector.gauge_quarantine(false);
         Ok(detector)
     }
 
-    fn judge(&mut self, frame: &FeatureFrame, rows: RecordBatch) -> Result<Verdict, Unjudged> {
+    fn judge(&mut self, frame: &FeatureFrame, rows: RecordBatch, followed: &[Following]) -> Result<Verdict, Unjudged> {
         match self.supervisor.permit(Instant::now()) {
             Permit::Run => {}
             Permit::Backoff => return Err(Unjudged { reason: "backoff", cause: None }),
             Permit::Quarantine => return Err(Unjudged { reason: "quarantine", cause: None }),
         }
-        let first = match self.call(frame, rows.clone()) {
+        let first = match self.call(frame, rows.clone(), followed) {
             Ok(verdict) => {
                 self.supervisor.success();
                 return Ok(verdict);
@@ -107,7 +165,7 @@ impl PluginDetector {
             window = time::rfc3339(frame.window.start_ns), error = %first,
             "plugin failed; trying the batch once more{}", if fatal { " on a fresh instance, without its state" } else { "" }
         );
-        let second = self.call(frame, rows);
+        let second = self.call(frame, rows, followed);
         match &second {
             Ok(_) => self.supervisor.success(),
             Err(error) if is_fatal(error) => self.supervisor.wait(Instant::now()),
@@ -117,7 +175,12 @@ impl PluginDetector {
     }
 
     /// One call, on a fresh instance where there is none. A fatal error ends the instance.
-    fn call(&mut self, frame: &FeatureFrame, rows: RecordBatch) -> Result<Verdict, PluginError> {
+    fn call(
+        &mut self,
+        frame: &FeatureFrame,
+        rows: RecordBatch,
+        followed: &[Following],
+    ) -> Result<Verdict, PluginError> {
         let instance = match &mut self.instance {
             Some(instance) => instance,
             none => {
@@ -127,6 +190,7 @@ impl PluginDetector {
                 none.insert(fresh.inspect_err(|_| self.supervisor.wait(Instant::now()))?)
             }
         };
+        followed.iter().for_each(|f| f.tell(instance));
         let verdict = instance.detect(&frame.window, rows);
         if verdict.as_ref().is_err_and(|e| e.kind.is_fatal()) {
             self.instance = None;
@@ -162,6 +226,64 @@ impl PluginDetector {
     }
 }
 
+/// Scores of one frame whose tail is followed.
+struct Following {
+    heard: Heard,
+    published: Published,
+    /// The scores, in row order; a row that was not judged has none (NaN).
+    scores: Vec<f64>,
+    /// Revision of the model that gave them.
+    revision: u64,
+}
+
+impl Following {
+    /// What counts for a model's scores goes to the instance that asks for it.
+    fn tell(&self, instance: &mut PluginInstance) {
+        let Some(model) = &self.heard.subject.model else { return };
+        let followed = self
+            .published
+            .tail
+            .clone()
+            .zip(self.published.rows_per_day)
+            .map(|(tail, rows_per_day)| Followed { revision: self.heard.revision, tail, rows_per_day });
+        instance.follow(model, followed);
+    }
+
+    /// What the model said to the rows from `start` on, if the plugin asked for its tails.
+    fn take(&mut self, instance: Option<&mut PluginInstance>, start: usize) {
+        let Some(model) = &self.heard.subject.model else { return };
+        if let Some(raw) = instance.and_then(|i| i.take_raw_scores(model)) {
+            self.scores.resize(start, f64::NAN);
+            self.scores.extend(raw.scores);
+            self.revision = raw.revision;
+        }
+    }
+
+    /// The tails, and what the follower learns.
+    fn finish(&mut self, judgement: &mut Judgement, frame: &FeatureFrame) {
+        if self.heard.subject.model.is_none() {
+            self.scores.clone_from(&judgement.scores);
+        }
+        if self.scores.is_empty() {
+            return;
+        }
+        self.scores.resize(frame.keys.len(), f64::NAN);
+        // The scores of a model that was swapped in have their own tail, which the plugin was given; it is not followed.
+        if self.revision == self.heard.revision {
+            let floor = self.published.floor;
+            judgement.observed.extend(Observed::of(&self.heard, &frame.window, self.revision, &self.scores, floor));
+        }
+        let Some(tail) = self.published.tail.as_ref().filter(|_| self.revision == self.heard.revision) else { return };
+        let tails = self.scores.iter().map(|&score| tail.log10(score));
+        if judgement.tails.is_empty() {
+            judgement.tails = tails.collect();
+        } else {
+            // A detector that asks several models is as surprised as the most surprised of them.
+            judgement.tails.iter_mut().zip(tails).for_each(|(all, one)| *all = all.max(one));
+        }
+    }
+}
+
 impl Detector for PluginDetector {
     fn id(&self) -> &Arc<str> {
         &self.id
@@ -171,19 +293,29 @@ impl Detector for PluginDetector {
         self.levels.as_deref()
     }
 
-    fn detect(&mut self, frame: &FeatureFrame) -> Judgement {
+    fn followable(&self) -> &[Followable] {
+        &self.followable
+    }
+
+    fn hear(&mut self, followed: &[Heard]) {
+        self.heard = followed.iter().filter(|h| h.subject.detector == self.id).cloned().collect();
+    }
+
+    fn detect(&mut self, frame: &FeatureFrame, order: u64) -> Judgement {
         let total = frame.batch.num_rows();
         let mut judgement = Judgement::default();
         let mut features = None;
+        let mut followed = self.meanings(frame.kind, order);
         for start in (0..total).step_by(CHUNK) {
             let rows = CHUNK.min(total - start);
-            let verdict = match self.judge(frame, frame.batch.slice(start, rows)) {
+            let verdict = match self.judge(frame, frame.batch.slice(start, rows), &followed) {
                 Ok(verdict) => verdict,
                 Err(unjudged) => {
                     self.dead_letter(frame, rows, unjudged);
                     Verdict::default()
                 }
             };
+            followed.iter_mut().for_each(|f| f.take(self.instance.as_mut(), start));
             if !verdict.scores.is_empty() {
                 // What came before it without scores has no opinion.
                 judgement.scores.resize(start, f64::NAN);
@@ -198,11 +330,26 @@ impl Detector for PluginDetector {
         if !judgement.scores.is_empty() {
             judgement.scores.resize(total, f64::NAN);
         }
+        for followed in &mut followed {
+            followed.finish(&mut judgement, frame);
+        }
         judgement
     }
 }
 
 impl PluginDetector {
+    /// What counts for its scores on this level in this order.
+    fn meanings(&self, level: KeyKind, order: u64) -> Vec<Following> {
+        let mine = self.heard.iter().filter(|h| h.subject.level == level);
+        mine.map(|heard| Following {
+            heard: heard.clone(),
+            published: heard.timeline.at(order),
+            scores: Vec::new(),
+            revision: heard.revision,
+        })
+        .collect()
+    }
+
     fn detection(&self, frame: &FeatureFrame, alert: Alert, features: &Features<'_>) -> Detection {
         let row = alert.row as usize;
         Detection {

@@ -2,6 +2,7 @@
 
 use crate::calibration::Calibration;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// The format this engine reads and writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -36,6 +37,22 @@ pub struct Manifest {
     /// How it was trained.
     #[serde(default)]
     pub training: Option<Training>,
+}
+
+impl Manifest {
+    /// `sha256:` over what the rows must be: names and transforms of the features, in order.
+    pub fn schema_digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for feature in &self.features {
+            hash.update(format!("{}\t{:?}\n", feature.name, feature.transform));
+        }
+        format!("sha256:{}", hex(&hash.finalize()))
+    }
+}
+
+/// Lower-case hex.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// What the rows are that the model was trained on; a pipeline that offers others is refused.
@@ -102,13 +119,28 @@ pub struct FeatureSpec {
     pub center: f64,
     /// Divided by; above 0. Training keeps it above a floor, so that a feature that was constant cannot own the error.
     pub scale: f64,
-    /// Bound of the result.
+    /// Bound of the result, at most [`MAX_CLIP`].
     #[serde(default = "default_clip")]
     pub clip: f64,
 }
 
+/// Largest bound of a preprocessed feature: the network computes in `f32`, and its squares must have room.
+pub const MAX_CLIP: f64 = 1e6;
+
 fn default_clip() -> f64 {
-    f64::MAX
+    MAX_CLIP
+}
+
+impl FeatureSpec {
+    /// A raw feature as the network sees it.
+    pub fn prepare(&self, raw: f64) -> f64 {
+        ((self.transform.apply(raw) - self.center) / self.scale).clamp(-self.clip, self.clip)
+    }
+
+    /// Back from what the network says to the feature's own unit.
+    pub fn restore(&self, prepared: f64) -> f64 {
+        self.transform.undo(prepared * self.scale + self.center)
+    }
 }
 
 /// Applied to a raw feature.
@@ -120,6 +152,24 @@ pub enum Transform {
     Identity,
     /// ln(1 + x) for x >= 0, and -ln(1 - x) below.
     Log1p,
+}
+
+impl Transform {
+    /// The transform.
+    pub fn apply(self, x: f64) -> f64 {
+        match self {
+            Transform::Identity => x,
+            Transform::Log1p => x.abs().ln_1p().copysign(x),
+        }
+    }
+
+    /// Its inverse.
+    pub fn undo(self, y: f64) -> f64 {
+        match self {
+            Transform::Identity => y,
+            Transform::Log1p => y.abs().exp_m1().copysign(y),
+        }
+    }
 }
 
 /// The self-test.

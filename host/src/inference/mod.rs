@@ -3,13 +3,27 @@
 //! mismatched models, with what differs; rows with a feature that is not finite have no loss (NaN) and are counted.
 //! Knows nothing of windows, plugins or incidents.
 
+mod check;
+mod cpu;
+mod error;
+mod kernel;
+mod lanes;
 mod manifest;
 mod model;
 mod network;
+pub mod reference;
+mod register;
 mod scorer;
+mod weights;
 
+#[cfg(test)]
+mod tests;
+
+pub use cpu::{CpuBackend, CpuScorer, Isa};
+pub use error::ModelError;
 pub use manifest::{
-    Activation, Architecture, FORMAT_VERSION, FeatureSpec, Golden, Input, Manifest, Training, Transform, WeightsFile,
+    Activation, Architecture, FORMAT_VERSION, FeatureSpec, Golden, Input, MAX_CLIP, Manifest, Training, Transform,
+    WeightsFile,
 };
 pub use model::Model;
 pub use network::{Layer, Network};

@@ -54,6 +54,16 @@ pub enum InferenceError {
         /// Columns offered.
         got: usize,
     },
+    /// Columns of different lengths.
+    #[error("column {column} has {got} rows, and the first has {expected}")]
+    Lengths {
+        /// Which.
+        column: usize,
+        /// Rows of the first.
+        expected: usize,
+        /// Rows of this one.
+        got: usize,
+    },
     /// A backend's own trouble.
     #[error("{backend}: {message}")]
     Backend {

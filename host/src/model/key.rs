@@ -16,11 +16,14 @@ pub enum KeyKind {
     SrcAddr = 3,
     /// Exporter and its input interface (ifIndex).
     Interface = 4,
+    /// All that the pipeline sees, as one.
+    Network = 5,
 }
 
 impl KeyKind {
     /// Every level, in the order of the documentation.
-    pub const ALL: [KeyKind; 4] = [KeyKind::DstAddr, KeyKind::DstPrefix, KeyKind::SrcAddr, KeyKind::Interface];
+    pub const ALL: [KeyKind; 5] =
+        [KeyKind::DstAddr, KeyKind::DstPrefix, KeyKind::SrcAddr, KeyKind::Interface, KeyKind::Network];
 
     /// Name in configs, incidents and metric labels.
     pub const fn name(self) -> &'static str {
@@ -29,6 +32,7 @@ impl KeyKind {
             KeyKind::DstPrefix => "dst_prefix",
             KeyKind::SrcAddr => "src_addr",
             KeyKind::Interface => "interface",
+            KeyKind::Network => "network",
         }
     }
 
@@ -49,12 +53,12 @@ pub struct KeyLevel {
     pub v6_prefix: u8,
 }
 
-/// One entity: a host, a prefix, an exporter's interface.
+/// One entity: a host, a prefix, an exporter's interface, the whole network.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct EntityKey {
     /// Which level the entity belongs to.
     pub kind: KeyKind,
-    /// Host or network address; the exporter's for interfaces.
+    /// Host or network address; the exporter's for interfaces; unspecified for the whole network.
     pub addr: Addr,
     /// Prefix length for prefixes, ifIndex for interfaces, 0 for hosts.
     pub extra: u32,
@@ -80,6 +84,7 @@ impl fmt::Display for EntityKey {
             KeyKind::DstAddr | KeyKind::SrcAddr => self.addr.fmt(f),
             KeyKind::DstPrefix => write!(f, "{}/{}", self.addr, self.extra),
             KeyKind::Interface => write!(f, "{} if {}", self.addr, self.extra),
+            KeyKind::Network => f.write_str("all"),
         }
     }
 }

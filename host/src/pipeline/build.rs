@@ -1,22 +1,28 @@
 //! Plan in, everything built and nothing running out: plugins compiled and configured, sinks opened, sockets bound.
 //! What cannot be built is a [`Problem`] with the place in the config that asked for it; all are found in one go.
 
+use super::collect::{Collector, Wanted};
 use super::scores::ScoreWriter;
+use super::state::{self, Keeper};
 use super::worker::Worker;
 use crate::config::decode_options::DecodeOptions;
 use crate::config::registry::Registry;
 use crate::config::{Mode, PipelinePlan, Plan, code};
-use crate::detect::{DetectError, Detector, PluginDetector};
+use crate::detect::follow::Followers;
+use crate::detect::{Combiner, DetectError, Detector, Offer, PluginDetector};
 use crate::features::{FEATURES, FrameBuilder, catalogue};
 use crate::incident::{Context, IncidentTracker};
-use crate::model::{KeyLevel, Needs};
+use crate::inference::{Backend, CpuBackend, Model};
+use crate::model::{FeatureFrame, KeyLevel, Needs};
 use crate::plugin::{CallErrorKind, LoadedPlugin, PluginError, PluginHost, PluginReply};
 use crate::sink::{SINKS, Sink};
 use crate::source::file::{self, FileConfig, FileReader};
 use crate::source::udp::{self, UdpConfig, UdpReceiver};
 use crate::source::{SOURCES, SourceError};
+use crate::telemetry;
 use crate::window::{Hasher, Ingest, Shard};
-use std::collections::BTreeMap;
+use crossbeam_channel::Sender;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,16 +66,23 @@ pub enum BuildError {
 pub enum Input {
     /// The plan's sources.
     Live,
-    /// One file through every pipeline, in event time; no sinks of the plan, incidents go to these.
+    /// Files through every pipeline, in event time; no sinks of the plan, incidents go to these.
     Replay {
-        /// Capture, JSON lines or CSV.
-        path: PathBuf,
+        /// Captures, JSON lines, CSV or Parquet, read one after the other.
+        paths: Vec<PathBuf>,
         /// The source whose `decode` settings count; needed when the plan has several.
         source: Option<String>,
         /// Where incidents go.
         sinks: Vec<(String, Box<dyn Sink>)>,
         /// Where scored rows go.
         scores: Option<ScoreWriter>,
+    },
+    /// Files through the windows and features of one pipeline; its frames go out instead of to detectors.
+    Frames {
+        /// Which.
+        wanted: Wanted,
+        /// Where they go, in order of time where there is one window worker.
+        frames: Sender<FeatureFrame>,
     },
 }
 
@@ -84,6 +97,8 @@ pub(super) struct BuiltPipeline {
     pub(super) plan: PipelinePlan,
     pub(super) ingest: Ingest,
     pub(super) workers: Vec<Worker>,
+    pub(super) followers: Followers,
+    pub(super) keeper: Option<Keeper>,
     pub(super) tracker: IncidentTracker,
     pub(super) scores: Option<ScoreWriter>,
 }
@@ -95,7 +110,7 @@ pub struct Built {
     pub(super) sinks: BTreeMap<Arc<str>, Box<dyn Sink>>,
     pub(super) live: bool,
     /// Keeps the plugin engine's clock ticking.
-    pub(super) host: Arc<PluginHost>,
+    pub(super) host: Option<Arc<PluginHost>>,
     /// UDP sources and the addresses they are bound to.
     pub bound: Vec<(Arc<str>, SocketAddr)>,
 }
@@ -118,14 +133,18 @@ pub fn check(plan: &Plan) -> Vec<Problem> {
 
 /// Builds a plan. Sockets are bound last: nothing is received before all else stands.
 pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
-    let (host, plugins, mut problems) = plugins(plan).map_err(|p| BuildError::Problems(vec![p]))?;
     let (live, mut replay_sinks, scores, replay) = match input {
         Input::Live => (true, None, None, None),
-        Input::Replay { path, source, sinks, scores } => (false, Some(sinks), scores, Some((path, source))),
+        Input::Replay { paths, source, sinks, scores } => (false, Some(sinks), scores, Some((paths, source))),
+        Input::Frames { wanted, frames } => return build_frames(plan, wanted, &frames),
     };
+    let (host, plugins, mut problems) = plugins(plan).map_err(|p| BuildError::Problems(vec![p]))?;
     let mut pipelines = Vec::new();
     for pipeline in plan.pipelines.values() {
-        match build_pipeline(plan, pipeline, &plugins, scores.as_ref()) {
+        let judges = || detectors(plan, pipeline, &plugins);
+        // The config has warned about levels that nobody judges.
+        let levels: Vec<KeyLevel> = pipeline.keys.iter().copied().filter(|k| plan.judges(pipeline, k.kind)).collect();
+        match build_pipeline(plan, pipeline, &levels, judges, scores.as_ref(), live) {
             Ok(built) => pipelines.push(built),
             Err(more) => problems.extend(more),
         }
@@ -153,8 +172,8 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
     }
     let (mut sources, mut bound) = (BTreeMap::new(), Vec::new());
     match replay {
-        Some((path, source)) => {
-            let (id, file) = replay_source(plan, path, source)?;
+        Some((paths, source)) => {
+            let (id, file) = replay_source(plan, paths, source, plan.sources.keys())?;
             pipelines.iter_mut().for_each(|p| p.plan.sources = vec![id.clone()]);
             sources.insert(id, file);
         }
@@ -168,7 +187,29 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
             }
         }
     }
-    Ok(Built { sources, pipelines, sinks, live, host, bound })
+    Ok(Built { sources, pipelines, sinks, live, host: Some(host), bound })
+}
+
+/// One pipeline whose detectors are replaced by a collector of frames: no plugin is loaded.
+fn build_frames(plan: &Plan, wanted: Wanted, frames: &Sender<FeatureFrame>) -> Result<Built, BuildError> {
+    let pipeline = plan.pipelines.get(&wanted.pipeline);
+    let pipeline = pipeline.ok_or_else(|| BuildError::Input(format!("there is no pipeline {:?}", wanted.pipeline)))?;
+    let mut only = pipeline.clone();
+    only.keys.retain(|k| k.kind == wanted.level);
+    only.sinks.clear();
+    let judges =
+        || -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> { Ok(vec![Box::new(Collector::new(frames.clone()))]) };
+    let mut built = build_pipeline(plan, &only, &only.keys, judges, None, false).map_err(BuildError::Problems)?;
+    let (id, file) = replay_source(plan, wanted.paths, wanted.source, pipeline.sources.iter())?;
+    built.plan.sources = vec![id.clone()];
+    Ok(Built {
+        sources: BTreeMap::from([(id, file)]),
+        pipelines: vec![built],
+        sinks: BTreeMap::new(),
+        live: false,
+        host: None,
+        bound: Vec::new(),
+    })
 }
 
 fn build_source(
@@ -196,22 +237,29 @@ fn open_all(config: &FileConfig) -> Result<Vec<(FileReader, DecodeOptions)>, Bui
     config.paths.iter().map(open).collect()
 }
 
-/// The replayed file takes the place of one of the plan's sources and is read with its `decode` settings.
-fn replay_source(plan: &Plan, path: PathBuf, source: Option<String>) -> Result<(Arc<str>, BuiltSource), BuildError> {
-    let component = match (&source, plan.sources.len()) {
-        (Some(id), _) => plan.sources.get(id.as_str()).ok_or_else(|| {
-            let known: Vec<&str> = plan.sources.keys().map(AsRef::as_ref).collect();
-            BuildError::Input(format!("--source {id:?} is not in the configuration; it has {}", known.join(", ")))
-        })?,
-        (None, 1) => plan.sources.values().next().ok_or_else(|| BuildError::Input("no sources".into()))?,
+/// The replayed files take the place of one of these sources and are read with its `decode` settings.
+fn replay_source<'a>(
+    plan: &Plan,
+    paths: Vec<PathBuf>,
+    source: Option<String>,
+    choice: impl Iterator<Item = &'a Arc<str>>,
+) -> Result<(Arc<str>, BuiltSource), BuildError> {
+    let known: Vec<&str> = choice.map(AsRef::as_ref).collect();
+    let id = match (&source, &known[..]) {
+        (Some(id), _) if known.contains(&id.as_str()) => id,
+        (Some(id), _) => {
+            let text = format!("--source {id:?} is not in the configuration; it has {}", known.join(", "));
+            return Err(BuildError::Input(text));
+        }
+        (None, [only]) => *only,
         (None, _) => {
-            let known: Vec<&str> = plan.sources.keys().map(AsRef::as_ref).collect();
             return Err(BuildError::Input(format!(
                 "the configuration has several sources: say with --source which one the file stands for ({})",
                 known.join(", ")
             )));
         }
     };
+    let component = plan.sources.get(id).ok_or_else(|| BuildError::Input(format!("there is no source {id:?}")))?;
     let bad = |e: crate::config::ConfigError| BuildError::Input(e.to_string());
     let mut decode = if component.kind == udp::DEF.kind {
         component.config::<UdpConfig>().map_err(bad)?.decode
@@ -223,7 +271,7 @@ fn replay_source(plan: &Plan, path: PathBuf, source: Option<String>) -> Result<(
         decode.format = None;
         decode.allow.clear();
     }
-    let files = open_all(&FileConfig { paths: vec![path], decode })?;
+    let files = open_all(&FileConfig { paths, decode })?;
     Ok((component.id.clone(), BuiltSource::File(files)))
 }
 
@@ -236,14 +284,58 @@ fn plugins(plan: &Plan) -> Result<(Arc<PluginHost>, Plugins, Vec<Problem>), Prob
         message: e.to_string(),
         help: None,
     })?;
-    let (mut loaded, mut problems) = (Plugins::new(), Vec::new());
+    let (mut loaded, mut problems) = (Plugins::new(), models(plan, &host));
     for (id, plugin) in &plan.plugins {
+        // A plugin without its model has one problem, which was told.
+        if plugin.inference.iter().any(|name| host.models().get(name).is_none()) {
+            continue;
+        }
         match host.load(plugin) {
             Ok(plugin) => drop(loaded.insert(id.clone(), plugin)),
             Err(error) => problems.push(plugin_problem(id, plugin, &error)),
         }
     }
     Ok((host, loaded, problems))
+}
+
+/// Loads every model that some plugin may score with; each proves itself on its golden rows.
+fn models(plan: &Plan, host: &PluginHost) -> Vec<Problem> {
+    let granted: BTreeSet<&Arc<str>> = plan.plugins.values().flat_map(|p| &p.inference).collect();
+    let wanted = plan.models.values().filter(|m| granted.contains(&m.id));
+    let backend: Arc<dyn Backend> = Arc::new(CpuBackend::detect());
+    let mut problems = Vec::new();
+    for wanted in wanted {
+        let problem = |key: &str, message: String, help: &str| Problem {
+            code: code::MODEL_REFUSED,
+            path: format!("models.{}.{key}", wanted.id),
+            message,
+            help: Some(help.into()),
+        };
+        let model = match Model::load(&wanted.path) {
+            Ok(model) => model,
+            Err(error) => {
+                let missing = !wanted.path.exists();
+                let help = if missing {
+                    "`kaminari train` makes it, or correct the path"
+                } else {
+                    "train it anew, or restore the folder"
+                };
+                problems.push(problem("path", format!("model `{}`: {error}", wanted.id), help));
+                continue;
+            }
+        };
+        if let Some(pin) = wanted.sha256.as_ref().filter(|pin| model.digest != format!("sha256:{pin}")) {
+            let text = format!("model `{}` has the digest {}, not the pinned sha256:{pin}", wanted.id, model.digest);
+            problems.push(problem("sha256", text, "`kaminari model inspect FOLDER` tells the digest"));
+            continue;
+        }
+        let (name, version, digest) = (wanted.id.to_string(), model.manifest.version.clone(), model.digest.clone());
+        metrics::gauge!(telemetry::MODEL_INFO, "model" => name, "version" => version, "digest" => digest).set(1.0);
+        tracing::info!(model = &*wanted.id, digest = &*model.digest, "model loaded, scored by {}", backend.name());
+        host.models().insert(&wanted.id, Arc::new(model), backend.clone());
+    }
+    metrics::gauge!(telemetry::INFERENCE_BACKEND, "backend" => backend.name()).set(1.0);
+    problems
 }
 
 fn plugin_problem(id: &str, plan: &crate::config::PluginPlan, error: &PluginError) -> Problem {
@@ -263,13 +355,18 @@ fn plugin_problem(id: &str, plan: &crate::config::PluginPlan, error: &PluginErro
 
 fn detectors(plan: &Plan, pipeline: &PipelinePlan, plugins: &Plugins) -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> {
     let names: Vec<&str> = pipeline.features.iter().map(String::as_str).collect();
-    let schema = crate::features::schema(&names);
+    let offer = Offer {
+        pipeline: pipeline.id.clone(),
+        schema: crate::features::schema(&names),
+        window_secs: pipeline.window.size_ns as f64 / 1e9,
+        levels: pipeline.keys.iter().map(|k| k.kind).collect(),
+    };
     let (mut built, mut problems): (Vec<Box<dyn Detector>>, _) = (Vec::new(), Vec::new());
     for id in &pipeline.detectors {
         let Some(detector) = plan.detectors.get(id) else { continue };
         // A plugin that did not load has its own problem.
         let Some(plugin) = plugins.get(&detector.plugin) else { continue };
-        match PluginDetector::new(plugin.clone(), detector, &pipeline.id, &schema) {
+        match PluginDetector::new(plugin.clone(), detector, &offer) {
             Ok(detector) => built.push(Box::new(detector)),
             Err(error) => problems.push(detector_problem(id, pipeline, &error)),
         }
@@ -281,7 +378,17 @@ fn detectors(plan: &Plan, pipeline: &PipelinePlan, plugins: &Plugins) -> Result<
 fn detector_problem(id: &str, pipeline: &PipelinePlan, error: &DetectError) -> Problem {
     let own = format!("detectors.{id}.config");
     let missing = || Some(format!("add it to the `features` of pipeline `{}`, or name another", pipeline.id));
-    let PluginError::Call(call) = &error.source else {
+    let source = match error {
+        DetectError::Plugin { source, .. } => source,
+        DetectError::Model { model, .. } => {
+            let help = format!(
+                "train one on this pipeline: `kaminari train --model {model}`; or judge what it was trained on"
+            );
+            let path = format!("detectors.{id}");
+            return Problem { code: code::WRONG_MODEL, path, message: error.to_string(), help: Some(help) };
+        }
+    };
+    let PluginError::Call(call) = source else {
         return Problem { code: code::DETECTOR_CONFIG, path: own, message: error.to_string(), help: None };
     };
     match &call.kind {
@@ -306,21 +413,28 @@ fn detector_problem(id: &str, pipeline: &PipelinePlan, error: &DetectError) -> P
 fn build_pipeline(
     plan: &Plan,
     pipeline: &PipelinePlan,
-    plugins: &Plugins,
+    levels: &[KeyLevel],
+    detectors: impl Fn() -> Result<Vec<Box<dyn Detector>>, Vec<Problem>>,
     scores: Option<&ScoreWriter>,
+    live: bool,
 ) -> Result<BuiltPipeline, Vec<Problem>> {
     let needs: Needs = catalogue::needs(&pipeline.features);
-    let (count, hasher) = (plan.engine.window_workers.max(1), Hasher::default());
-    // The config has warned about levels that nobody judges.
-    let levels: Vec<KeyLevel> = pipeline.keys.iter().copied().filter(|k| plan.judges(pipeline, k.kind)).collect();
-    let mut workers = Vec::new();
+    // Rows are whole windows: there is nothing to share out.
+    let count = if pipeline.rows.is_some() { 1 } else { plan.engine.window_workers.max(1) };
+    let hasher = Hasher::default();
+    let (mut workers, mut followers) = (Vec::new(), None);
     for number in 0..count {
-        let shard = Shard::new(pipeline.window, needs, &levels, &hasher, number, count);
+        let shard = Shard::new(pipeline.window, needs, levels, &hasher, number, count);
         let max_entities = pipeline.window.max_keys;
         let frames = FrameBuilder::new(&pipeline.features, pipeline.level_half_life_windows, max_entities);
-        let detectors = detectors(plan, pipeline, plugins)?;
-        workers.push(Worker::new(&pipeline.id, shard, frames, detectors, scores.is_some()));
+        let mut detectors = detectors()?;
+        let followers = followers.get_or_insert_with(|| state::followers(plan, pipeline, &detectors, live));
+        let heard = followers.heard();
+        detectors.iter_mut().for_each(|d| d.hear(&heard));
+        let combiner = pipeline.combine.as_ref().and_then(|c| Combiner::new(c, &heard));
+        workers.push(Worker::new(&pipeline.id, shard, frames, detectors, combiner, scores.is_some()));
     }
+    let followers = followers.unwrap_or_else(|| Followers::new(Vec::new()));
     let context = Context {
         pipeline: pipeline.id.clone(),
         window_kind: pipeline.window.kind.name(),
@@ -331,6 +445,8 @@ fn build_pipeline(
         plan: pipeline.clone(),
         ingest: Ingest::new(pipeline.window, needs),
         workers,
+        keeper: if live { Keeper::new(plan, pipeline, &followers) } else { None },
+        followers,
         tracker: IncidentTracker::new(context, pipeline.incident.clone()),
         scores: scores.map(|s| s.for_pipeline(&pipeline.id)),
     })

@@ -2,7 +2,9 @@
 //! order of time, and hands its events to the sinks. In: judged orders. Out: incident events (and scored rows).
 
 use super::scores::ScoreWriter;
+use super::state::Keeper;
 use super::worker::{Judged, Scored};
+use crate::detect::follow::{Followers, Observed};
 use crate::incident::IncidentTracker;
 use crate::model::time::{now_ns, rfc3339};
 use crate::model::{Detection, WindowInfo};
@@ -20,9 +22,11 @@ pub(super) struct Desk {
     tracker: IncidentTracker,
     sinks: Vec<Arc<SinkHandle>>,
     scores: Option<ScoreWriter>,
+    followers: Followers,
+    keeper: Option<Keeper>,
     workers: usize,
-    /// Orders that some workers have yet to answer: answers, windows, scores.
-    waiting: BTreeMap<u64, (usize, Windows, Vec<Scored>)>,
+    /// Orders that some workers have yet to answer: answers, windows, scores, what followers learn.
+    waiting: BTreeMap<u64, (usize, Windows, Vec<Scored>, Vec<Observed>)>,
     next: u64,
     last_end_ns: u64,
     /// Live: `emitted_at` is the wall clock and the delay is measured. A replay repeats exactly instead.
@@ -36,19 +40,33 @@ impl Desk {
         tracker: IncidentTracker,
         sinks: Vec<Arc<SinkHandle>>,
         scores: Option<ScoreWriter>,
+        (followers, keeper): (Followers, Option<Keeper>),
         workers: usize,
         live: bool,
     ) -> Self {
         let delay = histogram!(DETECTION_DELAY, "pipeline" => pipeline.to_string());
-        Self { tracker, sinks, scores, workers, waiting: BTreeMap::new(), next: 1, last_end_ns: 0, live, delay }
+        Self {
+            tracker,
+            sinks,
+            scores,
+            followers,
+            keeper,
+            workers,
+            waiting: BTreeMap::new(),
+            next: 1,
+            last_end_ns: 0,
+            live,
+            delay,
+        }
     }
 
     /// Runs until all workers have hung up, then closes what is open: `shutdown` when `stopped`, else the input ended.
     pub(super) fn run(mut self, input: &Receiver<Judged>, stopped: &AtomicBool) {
         while let Ok(judged) = input.recv() {
-            let (answers, windows, scored) = self.waiting.entry(judged.seq).or_default();
+            let (answers, windows, scored, observed) = self.waiting.entry(judged.seq).or_default();
             *answers += 1;
             scored.extend(judged.scored);
+            observed.extend(judged.observed);
             for (window, detections) in judged.windows {
                 windows
                     .entry((window.end_ns, window.revision))
@@ -57,11 +75,18 @@ impl Desk {
                     .extend(detections);
             }
             while self.waiting.get(&self.next).is_some_and(|(answers, ..)| *answers == self.workers) {
-                if let Some((_, windows, scored)) = self.waiting.remove(&self.next) {
+                if let Some((_, windows, scored, observed)) = self.waiting.remove(&self.next) {
+                    self.followers.learn(self.next, observed);
                     self.settle(windows, scored);
+                    if let Some(keeper) = &mut self.keeper {
+                        keeper.tick(&self.followers);
+                    }
                 }
                 self.next += 1;
             }
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.write(&self.followers);
         }
         let reason = if stopped.load(Ordering::Relaxed) { "shutdown" } else { "end_of_input" };
         let events = self.tracker.close_all(self.last_end_ns, reason);

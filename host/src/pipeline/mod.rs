@@ -5,15 +5,19 @@
 //! sink. Data flows one way. Stopping does too: receivers stop, queues run empty, windows close, incidents leave.
 
 mod build;
+mod collect;
 mod desk;
 mod intake;
 mod router;
+mod rows;
 mod running;
 mod scores;
+mod state;
 mod summary;
 mod worker;
 
 pub use build::{BuildError, Built, Input, Problem, build, check, registry};
+pub use collect::{Wanted, collect};
 pub use running::{Outcome, Progress, Running};
 pub use scores::ScoreWriter;
 pub use summary::{Summary, publish_process, summarise};

@@ -4,6 +4,7 @@ use super::build::{BuildError, Built, BuiltSource};
 use super::desk::Desk;
 use super::intake::Intake;
 use super::router::{Router, RouterMsg};
+use super::rows::RowsIntake;
 use crate::config::decode_options::{DecodeFormat, DecodeOptions};
 use crate::decode;
 use crate::model::FrameBatch;
@@ -43,7 +44,7 @@ pub struct Running {
     sinks: Vec<Arc<SinkHandle>>,
     panicked: Arc<AtomicBool>,
     /// The plugin engine's clock must tick until the last call.
-    _host: Arc<crate::plugin::PluginHost>,
+    _host: Option<Arc<crate::plugin::PluginHost>>,
 }
 
 /// Called from the reading thread of a file: bytes read and, where known, the size.
@@ -55,6 +56,7 @@ impl Running {
         let stop = Arc::new(AtomicBool::new(false));
         let panicked = Arc::new(AtomicBool::new(false));
         let (mut sources, mut stages, mut routes) = (Vec::new(), Vec::new(), BTreeMap::<Arc<str>, Vec<_>>::new());
+        let mut row_intakes = BTreeMap::<Arc<str>, Vec<RowsIntake>>::new();
         let sinks: BTreeMap<Arc<str>, Arc<SinkHandle>> = built
             .sinks
             .into_iter()
@@ -74,19 +76,41 @@ impl Running {
                 }));
             }
             drop(to_desk);
-            let router = Router::new(id, pipeline.ingest, to_workers);
-            stages.push(spawn(&format!("{id}-router"), &panicked, move || router.run(&from_intakes)));
             let its_sinks = pipeline.plan.sinks.iter().filter_map(|s| sinks.get(s).cloned()).collect();
-            let desk = Desk::new(id, pipeline.tracker, its_sinks, pipeline.scores, worker_count, built.live);
+            let desk = Desk::new(
+                id,
+                pipeline.tracker,
+                its_sinks,
+                pipeline.scores,
+                (pipeline.followers, pipeline.keeper),
+                worker_count,
+                built.live,
+            );
             let stopped = stop.clone();
             stages.push(spawn(&format!("{id}-desk"), &panicked, move || desk.run(&from_workers, &stopped)));
+            if pipeline.plan.rows.is_some() {
+                for source in &pipeline.plan.sources {
+                    let to_worker = to_workers[0].clone();
+                    let intake = RowsIntake::new(source.clone(), pipeline.plan.clone(), to_worker);
+                    row_intakes.entry(source.clone()).or_default().push(intake);
+                }
+                continue;
+            }
             for source in &pipeline.plan.sources {
                 routes.entry(source.clone()).or_default().push(to_router.clone());
             }
+            let router = Router::new(id, pipeline.ingest, to_workers);
+            stages.push(spawn(&format!("{id}-router"), &panicked, move || router.run(&from_intakes)));
         }
         for (id, source) in built.sources {
             let routes = routes.remove(&id).unwrap_or_default();
+            let rows = row_intakes.remove(&id).unwrap_or_default();
             match source {
+                BuiltSource::File(files) if !rows.is_empty() => {
+                    let (stop, progress) = (stop.clone(), progress.clone());
+                    sources
+                        .push(spawn(&format!("{id}-file"), &panicked, move || read_rows(files, rows, &stop, progress)));
+                }
                 BuiltSource::Udp { receivers, config } => {
                     for (number, receiver) in receivers.into_iter().enumerate() {
                         let decoder = decoder(&id, &config.decode)?;
@@ -243,6 +267,39 @@ fn read(
         intake.skipped(&reader.skipped().reasons());
     }
     intake.finish();
+    if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
+}
+
+/// As [`read`], for rows of features.
+fn read_rows(
+    files: Vec<(FileReader, DecodeOptions)>,
+    mut pipelines: Vec<RowsIntake>,
+    stop: &AtomicBool,
+    progress: Option<Progress>,
+) -> Result<(), String> {
+    let (mut frames, mut errors) = (FrameBatch::default(), Vec::new());
+    for (mut reader, options) in files {
+        pipelines.iter_mut().for_each(|p| p.open(&options));
+        let mut more = true;
+        while more && !stop.load(Ordering::Relaxed) {
+            frames.clear();
+            more = reader.read(&mut frames, READ_FRAMES).unwrap_or_else(|error| {
+                errors.push(error.to_string());
+                false
+            });
+            for pipeline in &mut pipelines {
+                if let Err(missing) = pipeline.read(&frames) {
+                    errors.push(format!("{}: {missing}", reader.path().display()));
+                    more = false;
+                }
+            }
+            if let Some(progress) = &progress {
+                let (done, total) = reader.position();
+                progress(done, total);
+            }
+        }
+    }
+    pipelines.into_iter().for_each(RowsIntake::finish);
     if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
 }
 

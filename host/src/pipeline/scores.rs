@@ -66,6 +66,9 @@ impl ScoreWriter {
             "window": {"start": rfc3339(window.start_ns), "end": rfc3339(window.end_ns), "partial": window.partial, "revision": window.revision},
             // NaN (no opinion) becomes null.
             "score": s.scores.get(row).copied(),
+            // How rare the score is: -log10 of its tail probability.
+            "tail": s.tails.get(row).copied(),
+            "alert": s.alerted.binary_search(&(row as u32)).is_ok(),
             "features": features,
         })
     }

@@ -1,7 +1,8 @@
 //! One share of a pipeline's entities: windows, features, detectors. In: prepared batches and close orders. Out: per
 //! order, the windows that fired with what the detectors found in them. Nothing is shared with other workers.
 
-use crate::detect::Detector;
+use crate::detect::follow::Observed;
+use crate::detect::{Combiner, Detector, Judgement};
 use crate::features::FrameBuilder;
 use crate::model::{Detection, FeatureFrame, WindowInfo};
 use crate::telemetry::{FEATURE_ROWS, WINDOW_ENTITIES, WINDOW_EVICTED_ENTITIES, WINDOW_FIRED};
@@ -15,6 +16,8 @@ pub(super) enum WorkerMsg {
     Rows(Arc<Prepared>),
     /// Numbered, so that the desk can wait for all workers.
     Close(u64, Close),
+    /// A whole window that came as rows; numbered like an order.
+    Frame(u64, Box<FeatureFrame>),
 }
 
 /// What one worker has to say about one close order.
@@ -22,6 +25,7 @@ pub(super) struct Judged {
     pub(super) seq: u64,
     pub(super) windows: Vec<(WindowInfo, Vec<Detection>)>,
     pub(super) scored: Vec<Scored>,
+    pub(super) observed: Vec<Observed>,
 }
 
 /// A frame with the scores of one detector, for `--scores`.
@@ -29,12 +33,29 @@ pub(super) struct Scored {
     pub(super) detector: Arc<str>,
     pub(super) frame: FeatureFrame,
     pub(super) scores: Vec<f64>,
+    /// Empty, or one per row: -log10 of how rare the score is.
+    pub(super) tails: Vec<f64>,
+    /// Rows that were alerted.
+    pub(super) alerted: Vec<u32>,
+}
+
+impl Scored {
+    fn new(detector: Arc<str>, frame: &FeatureFrame, judgement: &Judgement) -> Self {
+        Self {
+            detector,
+            frame: frame.clone(),
+            scores: judgement.scores.clone(),
+            tails: judgement.tails.clone(),
+            alerted: judgement.alerted(),
+        }
+    }
 }
 
 pub(super) struct Worker {
     pub(super) shard: Shard,
     pub(super) frames: FrameBuilder,
     pub(super) detectors: Vec<Box<dyn Detector>>,
+    pub(super) combiner: Option<Combiner>,
     pub(super) keep_scores: bool,
     meters: Meters,
 }
@@ -54,6 +75,7 @@ impl Worker {
         shard: Shard,
         frames: FrameBuilder,
         detectors: Vec<Box<dyn Detector>>,
+        combiner: Option<Combiner>,
         keep_scores: bool,
     ) -> Self {
         let p = pipeline.to_string();
@@ -65,7 +87,7 @@ impl Worker {
             seen_refused: 0,
             seen_entities: 0,
         };
-        Self { shard, frames, detectors, keep_scores, meters }
+        Self { shard, frames, detectors, combiner, keep_scores, meters }
     }
 
     /// Runs until the router has hung up.
@@ -79,37 +101,64 @@ impl Worker {
                         return;
                     }
                 }
+                WorkerMsg::Frame(seq, frame) => {
+                    let window = frame.window;
+                    let judged = self.judge(seq, vec![window], vec![*frame]);
+                    if out.send(judged).is_err() {
+                        return;
+                    }
+                }
             }
         }
     }
 
     fn close(&mut self, seq: u64, order: &Close) -> Judged {
         let fired = self.shard.close(order, &mut self.frames);
-        let mut windows: BTreeMap<(u64, u32), (WindowInfo, Vec<Detection>)> =
-            fired.into_iter().map(|w| ((w.end_ns, w.revision), (w, Vec::new()))).collect();
-        let mut scored = Vec::new();
-        for frame in self.frames.take() {
-            self.meters.rows.increment(frame.keys.len() as u64);
-            self.meters.fired.increment(1);
-            for detector in &mut self.detectors {
-                if detector.levels().is_some_and(|levels| !levels.contains(&frame.kind)) {
-                    continue;
-                }
-                let judgement = detector.detect(&frame);
-                if let Some((_, detections)) = windows.get_mut(&(frame.window.end_ns, frame.window.revision)) {
-                    detections.extend(judgement.detections);
-                }
-                if self.keep_scores {
-                    let detector = detector.id().clone();
-                    scored.push(Scored { detector, frame: frame.clone(), scores: judgement.scores });
-                }
-            }
-        }
+        let frames = self.frames.take();
+        let judged = self.judge(seq, fired, frames);
         let refused = self.shard.refused() + self.frames.forgotten();
         self.meters.refused.increment(refused - std::mem::replace(&mut self.meters.seen_refused, refused));
         let entities = self.shard.entities();
         let before = std::mem::replace(&mut self.meters.seen_entities, entities);
         self.meters.entities.increment(entities as f64 - before as f64);
-        Judged { seq, windows: windows.into_values().collect(), scored }
+        judged
+    }
+
+    /// Has every detector look at the frames of the windows that fired.
+    fn judge(&mut self, seq: u64, fired: Vec<WindowInfo>, frames: Vec<FeatureFrame>) -> Judged {
+        let mut windows: BTreeMap<(u64, u32), (WindowInfo, Vec<Detection>)> =
+            fired.into_iter().map(|w| ((w.end_ns, w.revision), (w, Vec::new()))).collect();
+        let (mut scored, mut observed) = (Vec::new(), Vec::new());
+        for frame in frames {
+            self.meters.rows.increment(frame.keys.len() as u64);
+            self.meters.fired.increment(1);
+            let mut judged = Vec::new();
+            for detector in &mut self.detectors {
+                if detector.levels().is_some_and(|levels| !levels.contains(&frame.kind)) {
+                    continue;
+                }
+                let mut judgement = detector.detect(&frame, seq);
+                observed.append(&mut judgement.observed);
+                judged.push((detector.id().clone(), judgement));
+            }
+            if let Some(combiner) = &self.combiner {
+                let mut combined = combiner.combine(&frame, &judged, seq);
+                observed.append(&mut combined.observed);
+                // The members speak through it only; what each thought of a row stays in the scores.
+                for (_, member) in &mut judged {
+                    member.detections.clear();
+                }
+                judged.push((combiner.id().clone(), combined));
+            }
+            for (detector, judgement) in judged {
+                if self.keep_scores {
+                    scored.push(Scored::new(detector, &frame, &judgement));
+                }
+                if let Some((_, detections)) = windows.get_mut(&(frame.window.end_ns, frame.window.revision)) {
+                    detections.extend(judgement.detections);
+                }
+            }
+        }
+        Judged { seq, windows: windows.into_values().collect(), scored, observed }
     }
 }

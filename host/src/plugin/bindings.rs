@@ -6,5 +6,9 @@ wasmtime::component::bindgen!({
     with: {
         "kaminari:plugin/data.record-batch": super::batch::Batch,
         "kaminari:plugin/data.batch-builder": super::builder::Builder,
+        "kaminari:plugin/inference.model": super::inference::ModelHandle,
+    },
+    imports: {
+        "kaminari:plugin/inference": trappable,
     },
 });

@@ -7,6 +7,7 @@ use super::error::PluginError;
 use super::instance::State;
 use super::limits::TICK;
 use super::loaded::LoadedPlugin;
+use super::models::Models;
 use super::{compat, data, waiting};
 use crate::config::PluginPlan;
 use std::path::Path;
@@ -21,7 +22,8 @@ pub struct PluginHost {
     engine: Engine,
     linker: Linker<State>,
     cache: Cache,
-    ticker: Arc<Ticker>,
+    pub(super) ticker: Arc<Ticker>,
+    models: Arc<Models>,
 }
 
 impl PluginHost {
@@ -33,7 +35,12 @@ impl PluginHost {
         let engine = Engine::new(&config).map_err(PluginError::Engine)?;
         let linker = linker(&engine).map_err(PluginError::Engine)?;
         let ticker = Arc::new(Ticker::start(&engine).map_err(|e| PluginError::Engine(e.into()))?);
-        Ok(Arc::new(Self { engine, linker, cache, ticker }))
+        Ok(Arc::new(Self { engine, linker, cache, ticker, models: Arc::default() }))
+    }
+
+    /// The models that plugins score with, as far as each is granted them.
+    pub fn models(&self) -> &Arc<Models> {
+        &self.models
     }
 
     /// Reads, checks, compiles (or takes from the cache) and describes a plugin. Runs none of its logic.
@@ -64,7 +71,7 @@ impl PluginHost {
             path,
             cause: format!("asks for what plugins are not given (contract {}): {e:#}", compat::API_VERSION),
         })?;
-        LoadedPlugin::describe(plan, pre, api_version, digest, self.ticker.clone()).map(Arc::new)
+        LoadedPlugin::describe(plan, pre, api_version, digest, self).map(Arc::new)
     }
 }
 
@@ -72,6 +79,7 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     data::add_to_linker(&mut linker)?;
     plugin::logging::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    plugin::inference::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     plugin::clock::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     // The standard libraries of Rust and others import WASI; behind it is nothing (`State::new`).
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;

@@ -7,6 +7,7 @@ use super::batch::{Account, Batch};
 use super::bindings::exports::kaminari::plugin::detector as raw;
 use super::bindings::{DetectorPlugin, kaminari::plugin::common};
 use super::error::{CallError, CallErrorKind};
+use super::inference::{Followed, Inference, ModelInUse, RawScores};
 use super::limits::*;
 use super::loaded::LoadedPlugin;
 use super::output::Tail;
@@ -32,6 +33,7 @@ pub struct State {
     stderr: Tail,
     pub(super) logs: LogBudget,
     pub(super) time: StreamTime,
+    pub(super) inference: Inference,
     /// Id in the config, for metrics.
     pub(super) id: Arc<str>,
     /// `name@version`, for people.
@@ -46,7 +48,7 @@ impl WasiView for State {
 }
 
 impl State {
-    pub(super) fn new(id: Arc<str>, plugin: Arc<str>, pipeline: &str, memory_cap: usize) -> Self {
+    pub(super) fn new(id: Arc<str>, plugin: Arc<str>, pipeline: &str, memory_cap: usize, inference: Inference) -> Self {
         let (stdout, stderr, time) = (Tail::default(), Tail::default(), StreamTime::default());
         // Nothing is granted: no folder, variable, argument, socket, stdin or clock.
         let wasi = WasiCtx::builder()
@@ -69,6 +71,7 @@ impl State {
             stderr,
             logs: LogBudget::new(Instant::now()),
             time,
+            inference,
             id,
             plugin,
             pipeline: pipeline.into(),
@@ -138,6 +141,21 @@ impl PluginInstance {
         })
     }
 
+    /// From the next call on `tails` and `limit` of that model follow this, or its own calibration.
+    pub fn follow(&mut self, model: &str, followed: Option<Followed>) {
+        self.store.data_mut().inference.follow(model, followed);
+    }
+
+    /// The models that it has opened.
+    pub fn models(&self) -> Vec<ModelInUse> {
+        self.store.data().inference.models()
+    }
+
+    /// The scores behind the last `tails` of the last call; `None` when it did not ask for any.
+    pub fn take_raw_scores(&mut self, model: &str) -> Option<RawScores> {
+        self.store.data_mut().inference.take_raw_scores(model)
+    }
+
     /// Judges rows of one window.
     pub fn detect(&mut self, window: &WindowInfo, batch: RecordBatch) -> Result<Verdict, CallError> {
         let rows = batch.num_rows();
@@ -179,6 +197,7 @@ impl PluginInstance {
     ) -> Result<T, CallError> {
         arm(&mut self.store, ms);
         self.store.data_mut().limiter.take_refused();
+        self.store.data_mut().inference.begin();
         let cap = self.loaded.limits().memory_bytes;
         let answer = f(&self.exports, &mut self.store);
         self.tell_output();

@@ -29,6 +29,9 @@ pub const BYTES_OUT: usize = 64 << 20;
 /// Bytes of derived and built batches that a guest may make the host hold.
 pub const HOST_BYTES: usize = 64 << 20;
 
+/// Rows of one call that a model explains: each costs as much as scoring some hundred. As many as alerts by default.
+pub const EXPLAIN_ROWS: usize = 1000;
+
 /// Bytes of stdout and of stderr that are kept (the last ones) to explain an abort.
 pub const OUTPUT_BYTES: usize = 8 << 10;
 

@@ -2,9 +2,11 @@
 
 use super::bindings::{DetectorPlugin, DetectorPluginPre};
 use super::error::{CallError, PluginError};
-use super::host::Ticker;
+use super::host::{PluginHost, Ticker};
+use super::inference::Inference;
 use super::instance::{PluginInstance, State, arm, fault};
 use super::limits::{BYTES_OUT, HANDLES, SETUP_DEADLINE_MS};
+use super::models::Models;
 use crate::config::{PluginLimits, PluginPlan};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +39,9 @@ pub struct LoadedPlugin {
     label: Arc<str>,
     limits: PluginLimits,
     pre: DetectorPluginPre<State>,
+    models: Arc<Models>,
+    /// Names of the models that it may use.
+    granted: Vec<Arc<str>>,
     /// Keeps the clock of the deadlines going.
     _ticker: Arc<Ticker>,
 }
@@ -48,7 +53,7 @@ impl LoadedPlugin {
         pre: DetectorPluginPre<State>,
         api_version: String,
         digest: String,
-        ticker: Arc<Ticker>,
+        host: &PluginHost,
     ) -> Result<Self, PluginError> {
         // Not known yet: called by the config's name for it until it has told its own.
         let label: Arc<str> = plan.id.clone();
@@ -66,7 +71,9 @@ impl LoadedPlugin {
             label,
             limits: plan.limits,
             pre,
-            _ticker: ticker,
+            models: host.models().clone(),
+            granted: Vec::new(),
+            _ticker: host.ticker.clone(),
         };
         let (mut store, exports) = loaded.sandbox("describe", "")?;
         let said = exports.kaminari_plugin_lifecycle().call_describe(&mut store);
@@ -76,6 +83,7 @@ impl LoadedPlugin {
         loaded.info.version = said.version;
         loaded.info.description = said.description;
         loaded.info.config_schema = said.config_schema;
+        loaded.granted.clone_from(&plan.inference);
         Ok(loaded)
     }
 
@@ -99,6 +107,11 @@ impl LoadedPlugin {
         &self.limits
     }
 
+    /// Names of the models that the operator granted it.
+    pub fn granted(&self) -> &[Arc<str>] {
+        &self.granted
+    }
+
     /// A fresh, configured instance for a pipeline. `config_json` is the plugin's own table.
     pub fn instantiate(self: &Arc<Self>, pipeline: &str, config_json: &str) -> Result<PluginInstance, PluginError> {
         let (store, exports) = self.sandbox("instantiate", pipeline)?;
@@ -108,7 +121,8 @@ impl LoadedPlugin {
     }
 
     fn sandbox(&self, call: &'static str, pipeline: &str) -> Result<(Store<State>, DetectorPlugin), CallError> {
-        let state = State::new(self.id.clone(), self.label.clone(), pipeline, self.limits.memory_bytes);
+        let inference = Inference::new(self.models.clone(), &self.granted);
+        let state = State::new(self.id.clone(), self.label.clone(), pipeline, self.limits.memory_bytes, inference);
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(BYTES_OUT);

@@ -1,4 +1,4 @@
-//! Sandboxes for detectors: WebAssembly components that see batches and nothing else. Comes in: files and plans, then
+//! Sandboxes for detectors: WebAssembly components that see batches, the models they were granted and nothing else. Comes in: files and plans, then
 //! windows of features; goes out: verdicts. Refused: files that are not what the config pins, components built for
 //! another contract or asking for more than plugins get, results that make no sense. No call takes longer than its
 //! deadline or more memory than its cap, and whatever a plugin does, the engine goes on.
@@ -13,9 +13,11 @@ mod compat;
 mod data;
 mod error;
 mod host;
+mod inference;
 mod instance;
 pub mod limits;
 mod loaded;
+mod models;
 mod output;
 mod services;
 mod waiting;
@@ -23,5 +25,7 @@ mod waiting;
 pub use compat::API_VERSION;
 pub use error::{CallError, CallErrorKind, PluginError, PluginReply};
 pub use host::PluginHost;
+pub use inference::{Followed, ModelInUse, RawScores};
 pub use instance::PluginInstance;
 pub use loaded::{LoadedPlugin, PluginInfo};
+pub use models::Models;

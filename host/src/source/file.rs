@@ -1,8 +1,9 @@
-//! Files as a source: packet captures (pcap, pcapng), JSON lines, CSV, each also gzipped. Comes in: a path; goes out:
+//! Files as a source: packet captures (pcap, pcapng), JSON lines, CSV, each also gzipped; Parquet. Comes in: a path; goes out:
 //! batches of frames. Refuses files it cannot open or tell the kind of, and packets that are no UDP datagrams (by
 //! reason); metric `kaminari_source_refused_total`. A file that ends in the middle of a packet gives what came before,
 //! and then an error that names the packet.
 
+use super::parquet::Parquet;
 use super::pcap::{Capture, Skipped};
 use crate::config::decode_options::{DecodeFormat, DecodeOptions};
 use crate::config::registry::ComponentDef;
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// `type = "file"`.
 pub const DEF: ComponentDef = ComponentDef::new::<FileConfig>(
     "file",
-    "flow files: pcap, pcapng, JSON lines, CSV, each also .gz",
+    "flow files: pcap, pcapng, JSON lines, CSV, each also .gz; Parquet",
     r#"paths = ["flows.pcap"]
 decode = { sampling_rate = 1 }
 "#,
@@ -54,7 +55,7 @@ pub enum FileError {
     },
     /// Neither the name nor the config says what the file is.
     #[error(
-        "{0}: cannot tell what it is: give `format`, or a name that ends in .pcap, .pcapng, .jsonl, .json or .csv (or .gz after it)"
+        "{0}: cannot tell what it is: give `format`, or a name that ends in .pcap, .pcapng, .jsonl, .json or .csv (or .gz after it) or .parquet"
     )]
     UnknownFormat(PathBuf),
     /// It is no capture file, or breaks off.
@@ -66,6 +67,14 @@ pub enum FileError {
         number: u64,
         /// Packets before it.
         before: u64,
+        /// Why.
+        cause: String,
+    },
+    /// It is no Parquet file, or breaks off.
+    #[error("{path}: {cause}")]
+    Table {
+        /// Which file.
+        path: PathBuf,
         /// Why.
         cause: String,
     },
@@ -90,6 +99,7 @@ pub fn format_of(path: &Path, options: &DecodeOptions) -> Option<DecodeFormat> {
         "pcap" | "pcapng" | "cap" => Some(DecodeFormat::Netflow),
         "jsonl" | "ndjson" | "json" => Some(DecodeFormat::Jsonl),
         "csv" => Some(DecodeFormat::Csv),
+        "parquet" => Some(DecodeFormat::Parquet),
         _ => None,
     }
 }
@@ -97,6 +107,7 @@ pub fn format_of(path: &Path, options: &DecodeOptions) -> Option<DecodeFormat> {
 enum Kind {
     Capture(Capture<Box<dyn Read + Send>>),
     Lines { reader: BufReader<Box<dyn Read + Send>>, line: Vec<u8>, number: u64 },
+    Parquet(Box<Parquet>),
 }
 
 /// One open file.
@@ -116,6 +127,11 @@ impl FileReader {
         let file = File::open(path).map_err(io)?;
         let total = file.metadata().map_err(io)?.len();
         let read = Arc::new(AtomicU64::new(0));
+        if format == DecodeFormat::Parquet {
+            let table = |cause| FileError::Table { path: path.to_owned(), cause };
+            let kind = Kind::Parquet(Box::new(Parquet::open(file).map_err(table)?));
+            return Ok(Self { path: path.to_owned(), kind, read, total, frames: 0 });
+        }
         let mut raw = BufReader::with_capacity(1 << 16, Counted { inner: file, read: read.clone() });
         let gzip = raw.fill_buf().map_err(io)?.starts_with(&[0x1f, 0x8b]);
         let bytes: Box<dyn Read + Send> = if gzip { Box::new(MultiGzDecoder::new(raw)) } else { Box::new(raw) };
@@ -129,7 +145,7 @@ impl FileReader {
                 })?;
                 Kind::Capture(capture)
             }
-            DecodeFormat::Jsonl | DecodeFormat::Csv => {
+            DecodeFormat::Jsonl | DecodeFormat::Csv | DecodeFormat::Parquet => {
                 Kind::Lines { reader: BufReader::with_capacity(1 << 16, bytes), line: Vec::new(), number: 0 }
             }
         };
@@ -149,6 +165,15 @@ impl FileReader {
                     before: capture.packets(),
                     cause,
                 })?,
+                Kind::Parquet(table) => {
+                    let more =
+                        table.next(batch).map_err(|cause| FileError::Table { path: self.path.clone(), cause })?;
+                    let (rows, all) = table.position();
+                    self.read.store((self.total as f64 * rows as f64 / all.max(1) as f64) as u64, Ordering::Relaxed);
+                    // A frame is many records: one at a time.
+                    self.frames += (batch.frames.len() - before) as u64;
+                    return Ok(more);
+                }
                 Kind::Lines { reader, line, number } => {
                     line.clear();
                     *number += 1;
@@ -176,6 +201,11 @@ impl FileReader {
         (self.read.load(Ordering::Relaxed), self.total)
     }
 
+    /// Which file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Frames given out so far.
     pub fn frames(&self) -> u64 {
         self.frames
@@ -185,7 +215,7 @@ impl FileReader {
     pub fn skipped(&self) -> Skipped {
         match &self.kind {
             Kind::Capture(capture) => capture.skipped(),
-            Kind::Lines { .. } => Skipped::default(),
+            Kind::Lines { .. } | Kind::Parquet(_) => Skipped::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! time. Parses no payload. What a source refuses or sheds is counted with a reason.
 
 pub mod file;
+mod parquet;
 mod pcap;
 pub mod udp;
 

@@ -48,6 +48,8 @@ catalogue! {
     SOURCE_REFUSED = "kaminari_source_refused_total", Counter, ["component_id", "reason"];
     /// Flow records decoded, by export protocol.
     DECODE_FLOWS = "kaminari_decode_flows_total", Counter, ["component_id", "version"];
+    /// Rows of features that came as they are.
+    DECODE_ROWS = "kaminari_decode_rows_total", Counter, ["component_id"];
     /// Datagrams, sets or records that could not be decoded, by reason.
     DECODE_ERRORS = "kaminari_decode_errors_total", Counter, ["component_id", "reason"];
     /// Bytes of sets left undecoded, by reason.
@@ -98,6 +100,14 @@ catalogue! {
     PLUGIN_MEMORY_BYTES = "kaminari_plugin_memory_bytes", Gauge, ["plugin", "pipeline"];
     /// Log lines of plugins that the rate limit withheld.
     PLUGIN_LOGS_SUPPRESSED = "kaminari_plugin_logs_suppressed_total", Counter, ["plugin"];
+    /// Rows offered to a model, by outcome: scored, non_finite (a feature was not a number).
+    INFERENCE_ROWS = "kaminari_inference_rows_total", Counter, ["model", "outcome"];
+    /// Seconds per batch of rows scored.
+    INFERENCE_DURATION = "kaminari_inference_duration_seconds", Histogram, ["model"];
+    /// 1 for the backend that scores.
+    INFERENCE_BACKEND = "kaminari_inference_backend", Gauge, ["backend"];
+    /// 1 for each model in use; which one is in the labels.
+    MODEL_INFO = "kaminari_model_info", Gauge, ["model", "version", "digest"];
     /// Detections by detector and severity.
     DETECTIONS = "kaminari_detections_total", Counter, ["pipeline", "detector", "severity"];
     /// Incidents open now.

@@ -271,5 +271,6 @@ fn key_parts(level: KeyLevel, columns: &FlowColumns<'_>, row: usize) -> (Addr, u
             (prefix.addr, u32::from(prefix.len))
         }
         KeyKind::Interface => (Addr(columns.sampler_address[row]), columns.in_if[row]),
+        KeyKind::Network => (Addr::UNSPECIFIED, 0),
     }
 }

@@ -6,7 +6,7 @@
 pub mod config;
 
 use config::{Adaptive, Condition, Config};
-use kaminari_plugin_sdk::{Lanes, prelude::*};
+use kaminari_plugin_sdk::{Lanes, prelude::*, short};
 
 /// A deviation is taken to be at least this share of the level: an entity that was perfectly steady may still move.
 const MIN_RELATIVE_DEVIATION: f64 = 0.05;
@@ -325,22 +325,6 @@ fn explain(alert: &mut Alert, feature: &str, ratio: f64, observed: f64, expected
         Some(known) => known.weight = known.weight.max(weight),
         None => alert.contributions.push(Contribution { column: feature.to_owned(), weight, observed, expected }),
     }
-}
-
-/// Three significant digits and the usual prefix: `1.25 M`.
-fn short(x: f64) -> String {
-    let (x, prefix) = match x.abs() {
-        a if a >= 1e9 => (x / 1e9, " G"),
-        a if a >= 1e6 => (x / 1e6, " M"),
-        a if a >= 1e3 => (x / 1e3, " k"),
-        _ => (x, ""),
-    };
-    let decimals = match x.abs() {
-        a if a >= 100.0 => 0,
-        a if a >= 10.0 => 1,
-        _ => 2,
-    };
-    format!("{x:.decimals$}{prefix}")
 }
 
 export_detector!(Threshold, name = "threshold");

@@ -1,4 +1,4 @@
-use super::{Threshold, short};
+use super::Threshold;
 use kaminari_plugin_sdk::prelude::*;
 use kaminari_plugin_sdk::testing::{Harness, batch, host, json, window};
 
@@ -177,12 +177,4 @@ fn keys_tell_entities_apart_not_rows() {
     let v = h.detect(&window(10, 10), &rows([2, 1], [90.0, 90.0])).unwrap();
     assert_eq!(v.alerts.iter().map(|a| a.row).collect::<Vec<_>>(), [1], "host 1 moved to row 1");
     assert_ne!(host(1), host(2));
-}
-
-#[test]
-fn numbers_are_short() {
-    assert_eq!(
-        [0.5, 12.345, 999.0, 20_000.0, 1.25e6, 3e9].map(short),
-        ["0.50", "12.3", "999", "20.0 k", "1.25 M", "3.00 G"]
-    );
 }

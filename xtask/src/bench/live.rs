@@ -1,6 +1,6 @@
 //! One run of the real engine over loopback: start, ready, traffic, settle, stop. What it used and what came of it.
 
-use crate::engine::{Engine, Site, table};
+use crate::engine::{Engine, Site, table, without_models};
 use crate::report::{Report, Truth};
 use crate::shell::target;
 use crate::summary::Summary;
@@ -37,6 +37,8 @@ pub fn site(edit: impl FnOnce(&mut toml::Table) -> Result<()>) -> Result<Site> {
     let site = Site::new("bench/run")?;
     site.configure(|config| {
         table(config, &["engine"])?.insert("plugin_cache_dir".into(), cache().display().to_string().into());
+        // Plain limits: the figures of all runs are of the same engine.
+        without_models(config)?;
         edit(config)
     })?;
     Ok(site)

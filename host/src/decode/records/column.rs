@@ -8,10 +8,12 @@ use crate::model::{Addr, FlowRecord, FlowType};
 
 /// A value of a text file.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Scalar<'a> {
+pub(in crate::decode) enum Scalar<'a> {
     Integer(u64),
     Float(f64),
     Text(&'a str),
+    /// A time, ns since the Unix epoch.
+    Nanos(u64),
 }
 
 macro_rules! columns {
@@ -164,6 +166,7 @@ fn integer(value: Scalar<'_>) -> Option<u64> {
     match value {
         Scalar::Integer(n) => Some(n),
         Scalar::Float(x) => (x >= 0.0 && x.fract() == 0.0 && x < 18_446_744_073_709_551_616.0).then_some(x as u64),
+        Scalar::Nanos(_) => None,
         Scalar::Text(t) => {
             let t = t.trim();
             match t.strip_prefix("0x") {
@@ -174,11 +177,12 @@ fn integer(value: Scalar<'_>) -> Option<u64> {
     }
 }
 
-fn time(value: Scalar<'_>, unit: TimeUnit) -> Option<u64> {
+pub(in crate::decode) fn time(value: Scalar<'_>, unit: TimeUnit) -> Option<u64> {
     match value {
         Scalar::Integer(n) => n.checked_mul(unit.nanos()),
         Scalar::Float(x) => (x.is_finite() && x >= 0.0).then_some((x * unit.nanos() as f64).round() as u64),
         Scalar::Text(t) => decimal(t.trim(), unit.nanos()).or_else(|| rfc3339(t.trim())),
+        Scalar::Nanos(ns) => Some(ns),
     }
 }
 
@@ -201,7 +205,7 @@ fn rfc3339(text: &str) -> Option<u64> {
     text.parse::<jiff::Timestamp>().ok()?.as_nanosecond().try_into().ok()
 }
 
-fn address(value: Scalar<'_>) -> Option<Addr> {
+pub(in crate::decode) fn address(value: Scalar<'_>) -> Option<Addr> {
     match value {
         Scalar::Text(t) => t.trim().parse().ok(),
         _ => None,

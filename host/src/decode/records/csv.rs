@@ -6,7 +6,7 @@ use crate::decode::stats::Refusal;
 use std::borrow::Cow;
 
 /// The fields of a line.
-pub(super) struct Fields<'a> {
+pub(in crate::decode) struct Fields<'a> {
     rest: Option<&'a str>,
     delimiter: u8,
 }

@@ -1,10 +1,15 @@
-//! Text files of flow records: JSON lines and CSV. Comes in: frames that are one line each (a csv file's first is its
-//! header); goes out: flow records. Refuses a line that is no record or has a field that cannot be read: it is counted
+//! Files of flow records: JSON lines, CSV and Parquet. Comes in: frames that are one line each (a csv file's first is its
+//! header), or many rows in columns; goes out: flow records. Refuses a line that is no record or has a field that cannot be read: it is counted
 //! by reason, the first one's text is kept for the person, and reading goes on.
 
 mod column;
+mod columnar;
 mod csv;
 mod json;
+
+pub(super) use self::column::{Scalar, address, time};
+pub(super) use self::columnar::{batches, scalar};
+pub(super) use self::csv::Fields;
 
 use self::column::{Column, Line};
 use super::stats::{DecodeStats, RateOrigin, Refusal};
@@ -13,7 +18,7 @@ use crate::config::decode_options::{DecodeFormat, DecodeOptions};
 use crate::model::{FlowSink, FrameBatch};
 use std::collections::HashMap;
 
-/// Decoder of JSON lines and CSV.
+/// Decoder of JSON lines, CSV and Parquet.
 pub struct RecordDecoder {
     options: DecodeOptions,
     /// Name in the file -> column, where the operator gave names.
@@ -88,9 +93,70 @@ impl RecordDecoder {
     }
 }
 
+impl RecordDecoder {
+    /// The line is whole: out with the record.
+    fn take(&mut self, bytes: usize, received_ns: u64, out: &mut dyn FlowSink) {
+        self.stats.decoded_bytes += bytes as u64;
+        let record = self.line.finish(received_ns);
+        let origin = match (record.sampling_rate, self.options.sampling_rate) {
+            (0, Some(rate)) => {
+                record.sampling_rate = rate;
+                RateOrigin::Config
+            }
+            (0, None) => RateOrigin::Unknown,
+            _ => RateOrigin::Record,
+        };
+        self.stats.sampling[origin as usize] += 1;
+        self.stats.flows[record.flow_type as usize] += 1;
+        out.push(record);
+    }
+
+    fn refuse(&mut self, what: &str, bad: &BadLine, bytes: usize) {
+        self.stats.refuse(bad.why, bytes);
+        if self.stats.first_error.is_none() {
+            self.stats.first_error = Some(format!("{what} {}: {}", self.number, bad.text));
+        }
+    }
+
+    /// A batch of rows in columns.
+    fn columns(&mut self, bytes: &[u8], received_ns: u64, out: &mut dyn FlowSink) {
+        let read = batches(bytes).map_err(|text| BadLine { why: Refusal::BadLine, text });
+        let read = match read {
+            Ok(read) => read,
+            Err(bad) => return self.refuse("row", &bad, bytes.len()),
+        };
+        for batch in read {
+            let schema = batch.schema();
+            let columns: Vec<(Column, _)> = schema
+                .fields()
+                .iter()
+                .zip(batch.columns())
+                .filter_map(|(f, a)| Some((Self::column(&self.renamed, &self.shadowed, f.name())?, a)))
+                .collect();
+            let width = bytes.len() / batch.num_rows().max(1);
+            for row in 0..batch.num_rows() {
+                self.number += 1;
+                self.stats.datagrams += 1;
+                self.stats.bytes += width as u64;
+                self.line.clear();
+                let line = &mut self.line;
+                let set = columns.iter().try_for_each(|(column, array)| line.set(*column, scalar(array, row)));
+                match set.and_then(|()| self.line.check()) {
+                    Ok(()) => self.take(width, received_ns, out),
+                    Err(bad) => self.refuse("row", &bad, width),
+                }
+            }
+        }
+    }
+}
+
 impl Decoder for RecordDecoder {
     fn decode(&mut self, input: &FrameBatch, out: &mut dyn FlowSink) {
         for frame in &input.frames {
+            if self.options.format == Some(DecodeFormat::Parquet) {
+                self.columns(input.bytes(frame), frame.received_ns, out);
+                continue;
+            }
             let bytes = input.bytes(frame).trim_ascii();
             self.number += 1;
             if bytes.is_empty() {
@@ -100,27 +166,8 @@ impl Decoder for RecordDecoder {
             self.stats.bytes += bytes.len() as u64;
             match self.read(bytes) {
                 Ok(false) => self.stats.framing_bytes += bytes.len() as u64,
-                Ok(true) => {
-                    self.stats.decoded_bytes += bytes.len() as u64;
-                    let record = self.line.finish(frame.received_ns);
-                    let origin = match (record.sampling_rate, self.options.sampling_rate) {
-                        (0, Some(rate)) => {
-                            record.sampling_rate = rate;
-                            RateOrigin::Config
-                        }
-                        (0, None) => RateOrigin::Unknown,
-                        _ => RateOrigin::Record,
-                    };
-                    self.stats.sampling[origin as usize] += 1;
-                    self.stats.flows[record.flow_type as usize] += 1;
-                    out.push(record);
-                }
-                Err(bad) => {
-                    self.stats.refuse(bad.why, bytes.len());
-                    if self.stats.first_error.is_none() {
-                        self.stats.first_error = Some(format!("line {}: {}", self.number, bad.text));
-                    }
-                }
+                Ok(true) => self.take(bytes.len(), frame.received_ns, out),
+                Err(bad) => self.refuse("line", &bad, bytes.len()),
             }
         }
     }

@@ -1,0 +1,189 @@
+//! `kaminari train`: benign traffic (or rows of features) in, a model directory and a report out. Rows come through the
+//! windows and features of the pipeline that will serve, so the two cannot differ. Later data calibrates: it is never
+//! trained on. Writes the model whole or not at all; prints the report on stdout.
+
+use super::{ConfigArgs, print};
+use crate::calibration::Calibration;
+use crate::config::{ModelPlan, Plan, TrainPlan};
+use crate::inference::{Input, Model};
+use crate::model::time::{now_ns, rfc3339};
+use crate::pipeline::{Progress, Wanted, collect};
+use crate::telemetry;
+use crate::train::{self, Options, Rows, Trained};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
+use indicatif::{ProgressBar, ProgressStyle};
+use miette::{IntoDiagnostic, WrapErr, miette};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Share of the time of the input that validates when there is no `--validation`.
+const VALIDATION_SHARE: f64 = 0.25;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Model of the configuration to make; needed when there are several with a `train` table.
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Benign traffic or rows to learn from: what a replay takes, read one after the other.
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    input: Vec<PathBuf>,
+    /// Benign traffic of another, later time: stops the training and calibrates. Default: the last quarter of the input.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    validation: Vec<PathBuf>,
+    /// Source of the configuration that the files stand for; needed when the pipeline has several.
+    #[arg(long, value_name = "ID")]
+    source: Option<String>,
+    /// Folder to write instead of the model's `path`.
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+/// Trains, calibrates, writes.
+pub fn run(args: TrainArgs) -> miette::Result<()> {
+    let plan = super::load_plan(&args.config)?;
+    telemetry::install();
+    let (model, recipe) = chosen(&plan, args.model.as_deref())?;
+    let pipeline = &plan.pipelines[&recipe.pipeline];
+    let level = recipe.level.unwrap_or(pipeline.keys[0].kind);
+    let features = recipe.features.clone().unwrap_or_else(|| pipeline.features.clone());
+
+    let read = |paths: &[PathBuf], what: &str| {
+        let wanted =
+            Wanted { paths: paths.to_vec(), source: args.source.clone(), pipeline: recipe.pipeline.clone(), level };
+        rows(&plan, wanted, &features, what)
+    };
+    let input = read(&args.input, "reading what to learn from")?;
+    let (training, validation) = if args.validation.is_empty() {
+        train::split_in_time(&input, VALIDATION_SHARE)
+    } else {
+        (input, read(&args.validation, "reading what validates")?)
+    };
+
+    let options = options(model, recipe, pipeline.window.size_ns as f64 / 1e9, level.name());
+    let mut trained = learn(&training, &validation, &options)?;
+    let rows_per_day = rows_per_day(&trained.validation, pipeline.window.size_ns);
+    let widen = |losses: &[f32]| losses.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+    let (mse, log1p) = (widen(&trained.validation_mse), widen(&trained.validation_log1p));
+    let calibration = Calibration::fit(&mse, &log1p, rows_per_day)
+        .into_diagnostic()
+        .wrap_err("the model cannot be calibrated: give more benign traffic to validate with")?;
+    trained.report.calibrate(&calibration, &mse, &log1p);
+    trained.manifest.calibration = Some(calibration);
+
+    let dir = args.output.clone().unwrap_or_else(|| model.path.clone());
+    let written = Model::new(trained.manifest, trained.network)
+        .and_then(|model| model.save(&dir))
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot write the model to {}", dir.display()))?;
+    let text = trained.report.to_text();
+    for (name, content) in [("report.txt", &text), ("report.html", &trained.report.to_html())] {
+        let path = dir.join(name);
+        std::fs::write(&path, content)
+            .into_diagnostic()
+            .wrap_err_with(|| format!("cannot write {}", path.display()))?;
+    }
+    print(&text)?;
+    eprintln!("model {} ({}): {}", model.id, written.digest, dir.display());
+    Ok(())
+}
+
+fn chosen<'p>(plan: &'p Plan, name: Option<&str>) -> miette::Result<(&'p ModelPlan, &'p TrainPlan)> {
+    let trainable: Vec<_> = plan.models.values().filter_map(|m| Some((m, m.train.as_ref()?))).collect();
+    let known = || trainable.iter().map(|(m, _)| m.id.to_string()).collect::<Vec<_>>().join(", ");
+    match (name, &trainable[..]) {
+        (_, []) => Err(miette!(
+            help = "add `[models.NAME.train]` with `pipeline = \"...\"`; configs/kaminari.toml explains it",
+            "no model of the configuration says what it is trained from"
+        )),
+        (None, [only]) => Ok(*only),
+        (None, _) => Err(miette!("the configuration has several models: say which with --model ({})", known())),
+        (Some(name), _) => trainable
+            .iter()
+            .find(|(m, _)| &*m.id == name)
+            .copied()
+            .ok_or_else(|| miette!("--model {name:?} is no model with a `train` table; there is {}", known())),
+    }
+}
+
+fn options(model: &ModelPlan, recipe: &TrainPlan, window_secs: f64, level: &str) -> Options {
+    let mut options = Options {
+        name: model.id.to_string(),
+        version: rfc3339(now_ns() / 1_000_000_000 * 1_000_000_000),
+        input: Some(Input { window_secs, level: level.to_owned() }),
+        hidden: recipe.hidden.clone(),
+        ..Options::default()
+    };
+    if let Some(seeds) = recipe.seeds {
+        options.seeds = (1..=u64::from(seeds)).collect();
+    }
+    if let Some(epochs) = recipe.epochs {
+        options.epochs = epochs;
+    }
+    if let Some(most) = recipe.max_rows {
+        options.max_rows = most;
+    }
+    options
+}
+
+/// Whole windows on their first firing, as rows.
+fn rows(plan: &Plan, wanted: Wanted, features: &[String], what: &str) -> miette::Result<Rows> {
+    let bar = bar("{msg}: {bar:30} {bytes}/{total_bytes} eta {eta}", what);
+    let progress = bar.clone();
+    let progress = Arc::new(move |done: u64, total: u64| {
+        progress.set_length(total);
+        progress.set_position(done);
+    }) as Progress;
+    let mut rows = Rows { names: features.to_vec(), columns: vec![Vec::new(); features.len()], time_ns: Vec::new() };
+    let outcome = collect(plan, wanted, Some(progress), |frame| {
+        if frame.window.partial || frame.window.revision > 0 {
+            return;
+        }
+        for (column, name) in rows.columns.iter_mut().zip(features) {
+            // The config has checked that the pipeline has the feature.
+            if let Some(values) = frame.batch.column_by_name(name) {
+                column.extend_from_slice(values.as_primitive::<Float64Type>().values());
+            }
+        }
+        rows.time_ns.resize(rows.time_ns.len() + frame.keys.len(), frame.window.end_ns);
+    })
+    .map_err(|e| super::build_failed(plan, e))?;
+    bar.finish_and_clear();
+    if outcome.errors.is_empty() { Ok(rows) } else { Err(miette!("{}", outcome.errors.join("; "))) }
+}
+
+fn learn(training: &Rows, validation: &Rows, options: &Options) -> miette::Result<Trained> {
+    let bar = bar("{msg} {bar:30} {percent:>3} % eta {eta}", "training");
+    let trained = train::train(training, validation, options, &mut |at| {
+        let (epochs, losses) = (u64::from(at.epochs), at.losses);
+        bar.set_length(at.runs as u64 * epochs);
+        bar.set_position(at.run as u64 * epochs + u64::from(at.epoch) + 1);
+        bar.set_message(format!(
+            "training, run {} of {}: validation loss {:.5}",
+            at.run + 1,
+            at.runs,
+            losses.validation
+        ));
+    });
+    bar.finish_and_clear();
+    trained.into_diagnostic().wrap_err("nothing was trained")
+}
+
+fn bar(template: &str, message: &str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style).with_message(message.to_owned())
+}
+
+/// Rows of all entities a day of event time.
+fn rows_per_day(rows: &Rows, window_ns: u64) -> f64 {
+    let (from, to) = rows.span().unwrap_or_default();
+    let days = (to - from + window_ns) as f64 / 86_400e9;
+    rows.len() as f64 / days
+}

@@ -1,0 +1,136 @@
+//! Which scores of a pipeline are followed, and the two ends of it: detectors ask what a score means in this close order
+//! and tell what they saw; the desk hears all of it in order and lets the followers learn. In between lies the timeline,
+//! so that nothing depends on how many workers there are or which of them is ahead.
+
+use crate::calibration::{Follower, Tail, Timeline};
+use crate::model::{KeyKind, WindowInfo};
+use std::sync::Arc;
+
+/// Whose scores on which level: a detector's own, or what a model says to it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Subject {
+    /// Detector id.
+    pub detector: Arc<str>,
+    /// Level of the entities.
+    pub level: KeyKind,
+    /// Model whose raw scores are followed; `None`: the scores of the detector itself.
+    pub model: Option<Arc<str>>,
+}
+
+/// Scores that a detector has and that can be followed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Followable {
+    /// Whose.
+    pub subject: Subject,
+    /// What gives them: digest of the model, or the plugin's name and version.
+    pub digest: String,
+    /// Revision of the model; 0 for a detector's own scores.
+    pub revision: u64,
+    /// The tail that they were trained to have, and rows a day; `None`: it has yet to be learned.
+    pub trained: Option<(Tail, f64)>,
+}
+
+/// A detector's end: what counts for its scores.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// Position among the pipeline's followers.
+    pub at: usize,
+    /// Whose scores.
+    pub subject: Subject,
+    /// Revision of the model that is followed; 0 for a detector's own scores.
+    pub revision: u64,
+    /// What counts when.
+    pub timeline: Arc<Timeline>,
+}
+
+/// What one worker saw of a subject in one window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    /// Position among the pipeline's followers.
+    pub at: usize,
+    /// End of the window.
+    pub window_end_ns: u64,
+    /// Revision of the model; 0 for a detector's own scores.
+    pub revision: u64,
+    /// Rows with a score.
+    pub rows: u64,
+    /// Scores above the floor that was published.
+    pub excesses: Vec<f64>,
+}
+
+impl Observed {
+    /// What a frame teaches; `None`: nothing, because its window is not whole, or was told before.
+    pub(super) fn of(heard: &Heard, window: &WindowInfo, revision: u64, scores: &[f64], floor: f64) -> Option<Self> {
+        if window.partial || window.revision > 0 || scores.is_empty() {
+            return None;
+        }
+        let rows = scores.iter().filter(|s| s.is_finite()).count() as u64;
+        let excesses = scores.iter().copied().filter(|s| s.is_finite() && *s > floor).collect();
+        Some(Self { at: heard.at, window_end_ns: window.end_ns, revision, rows, excesses })
+    }
+}
+
+/// The desk's end: the followers of a pipeline.
+pub struct Followers {
+    of: Vec<Follow>,
+}
+
+/// One of them.
+pub struct Follow {
+    /// Whose scores.
+    pub subject: Subject,
+    /// What has been learned.
+    pub follower: Follower,
+    /// Revision of the model that it follows; 0 for a detector's own scores.
+    pub revision: u64,
+    /// Where detectors read it.
+    pub timeline: Arc<Timeline>,
+}
+
+impl Followers {
+    /// In the order of [`Heard::at`].
+    pub fn new(of: Vec<(Subject, Follower, u64)>) -> Self {
+        let of = of.into_iter().map(|(subject, follower, revision)| {
+            let timeline = Arc::new(Timeline::new(follower.published()));
+            Follow { subject, follower, revision, timeline }
+        });
+        Self { of: of.collect() }
+    }
+
+    /// The ends that detectors get.
+    pub fn heard(&self) -> Vec<Heard> {
+        let heard = |(at, f): (usize, &Follow)| {
+            let (subject, timeline) = (f.subject.clone(), f.timeline.clone());
+            Heard { at, subject, revision: f.revision, timeline }
+        };
+        self.of.iter().enumerate().map(heard).collect()
+    }
+
+    /// All followers.
+    pub fn all(&self) -> &[Follow] {
+        &self.of
+    }
+
+    /// All workers have answered order `seq`, and this is what they saw in it.
+    pub fn learn(&mut self, seq: u64, mut observed: Vec<Observed>) {
+        observed.sort_by_key(|o| (o.at, o.window_end_ns));
+        for (at, follow) in self.of.iter_mut().enumerate() {
+            let mine = observed.iter().filter(|o| o.at == at && o.revision == follow.revision);
+            let mine: Vec<&Observed> = mine.collect();
+            let mut learned = false;
+            for window in mine.chunk_by(|a, b| a.window_end_ns == b.window_end_ns) {
+                let rows = window.iter().map(|o| o.rows).sum();
+                let excesses: Vec<f64> = window.iter().flat_map(|o| &o.excesses).copied().collect();
+                learned |= follow.follower.observe(window[0].window_end_ns, rows, &excesses);
+            }
+            follow.timeline.done(seq, learned.then(|| follow.follower.published()));
+        }
+    }
+}
+
+impl Drop for Followers {
+    fn drop(&mut self) {
+        // A desk that is gone must not keep workers waiting.
+        self.of.iter().for_each(|f| f.timeline.release());
+    }
+}

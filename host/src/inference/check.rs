@@ -1,0 +1,152 @@
+//! What a manifest must be before its model may score: every mistake with its key, what stands there and what to do.
+
+use super::error::ModelError;
+use super::manifest::{FORMAT_VERSION, Golden, MAX_CLIP, Manifest};
+use super::network::Network;
+use crate::calibration::{Calibration, Tail};
+use std::path::Path;
+
+/// The one kind of network there is.
+const KIND: &str = "mlp-autoencoder";
+
+/// Key and problem.
+type Wrong = (String, String);
+
+fn wrong<T>(key: impl Into<String>, problem: impl Into<String>) -> Result<T, Wrong> {
+    Err((key.into(), problem.into()))
+}
+
+/// Checks all that can be checked without the weights.
+pub(super) fn manifest(path: &Path, manifest: &Manifest) -> Result<(), ModelError> {
+    let at = |(key, problem)| ModelError::Key { path: path.into(), key, problem };
+    version(manifest.format_version)
+        .and_then(|()| names(manifest))
+        .and_then(|()| architecture(manifest))
+        .and_then(|()| features(manifest))
+        .and_then(|()| manifest.golden.as_ref().map_or(Ok(()), |golden| self_test(golden, manifest.features.len())))
+        .and_then(|()| manifest.calibration.as_ref().map_or(Ok(()), calibration))
+        .map_err(at)
+}
+
+/// Checks that a network built in memory is the one of the manifest.
+pub(super) fn network(path: &Path, manifest: &Manifest, network: &Network) -> Result<(), ModelError> {
+    let at = |problem| ModelError::Key { path: path.into(), key: "architecture".into(), problem };
+    let architecture = &manifest.architecture;
+    if network.activation != architecture.activation || network.layers.len() + 1 != architecture.dims.len() {
+        return Err(at("activation or number of layers are not those of the network".into()));
+    }
+    for (number, (layer, dims)) in network.layers.iter().zip(architecture.dims.windows(2)).enumerate() {
+        let shape = [layer.inputs, layer.outputs];
+        if shape != dims || layer.weight.len() != layer.inputs * layer.outputs || layer.bias.len() != layer.outputs {
+            return Err(at(format!("layer {number} of the network is {shape:?}, and dims want {dims:?}")));
+        }
+        if layer.weight.iter().chain(&layer.bias).any(|x| !x.is_finite()) {
+            return Err(at(format!("layer {number} of the network has weights that are not finite")));
+        }
+    }
+    Ok(())
+}
+
+fn version(version: u32) -> Result<(), Wrong> {
+    if version == FORMAT_VERSION { Ok(()) } else { wrong("format_version", unsupported(i64::from(version))) }
+}
+
+/// What is wrong with another version.
+pub(super) fn unsupported(version: i64) -> String {
+    format!("{version} is not supported, only {FORMAT_VERSION}: use a newer kaminari, or export the model again")
+}
+
+fn names(manifest: &Manifest) -> Result<(), Wrong> {
+    if manifest.name.is_empty() {
+        return wrong("name", "empty: give the model a name");
+    }
+    let file = &manifest.weights.file;
+    if Path::new(file).file_name() != Some(file.as_ref()) {
+        return wrong("weights.file", format!("`{file}` is not the name of a file beside the manifest"));
+    }
+    Ok(())
+}
+
+fn architecture(manifest: &Manifest) -> Result<(), Wrong> {
+    let kind = &manifest.architecture.kind;
+    if kind != KIND {
+        return wrong("architecture.kind", format!("`{kind}` is not supported, only `{KIND}`"));
+    }
+    let (dims, features) = (&manifest.architecture.dims, manifest.features.len());
+    if features == 0 {
+        return wrong("features", "none: list the inputs of the network in their order");
+    }
+    if dims.len() < 2 || dims.contains(&0) {
+        return wrong("architecture.dims", format!("{dims:?} must be two or more widths above 0"));
+    }
+    if dims.first() != Some(&features) || dims.last() != Some(&features) {
+        let problem = format!("{dims:?} must begin and end with the number of features, {features}");
+        return wrong("architecture.dims", problem);
+    }
+    Ok(())
+}
+
+fn features(manifest: &Manifest) -> Result<(), Wrong> {
+    for (at, feature) in manifest.features.iter().enumerate() {
+        let key = |key: &str| format!("features[{at}].{key} (`{}`)", feature.name);
+        if let Some(first) = manifest.features[..at].iter().position(|other| other.name == feature.name) {
+            return wrong(key("name"), format!("stands twice: it is features[{first}], too"));
+        }
+        if !feature.center.is_finite() {
+            return wrong(key("center"), format!("{} must be finite", feature.center));
+        }
+        if !(feature.scale > 0.0 && feature.scale.is_finite() && (1.0 / feature.scale).is_finite()) {
+            return wrong(
+                key("scale"),
+                format!("{} must be above 0 and finite; 1 for a constant feature", feature.scale),
+            );
+        }
+        if !(feature.clip > 0.0 && feature.clip <= MAX_CLIP) {
+            return wrong(key("clip"), format!("{} must be above 0 and at most {MAX_CLIP}", feature.clip));
+        }
+    }
+    Ok(())
+}
+
+fn self_test(golden: &Golden, features: usize) -> Result<(), Wrong> {
+    for (key, losses) in [("golden.mse", &golden.mse), ("golden.log1p", &golden.log1p)] {
+        if losses.len() != golden.rows.len() {
+            return wrong(key, format!("{} losses for {} rows", losses.len(), golden.rows.len()));
+        }
+        if let Some(at) = losses.iter().position(|x| !x.is_finite()) {
+            return wrong(format!("{key}[{at}]"), format!("{} must be finite", losses[at]));
+        }
+    }
+    for (at, row) in golden.rows.iter().enumerate() {
+        if row.len() != features {
+            return wrong(format!("golden.rows[{at}]"), format!("{} numbers for {features} features", row.len()));
+        }
+        if row.iter().any(|x| !x.is_finite()) {
+            return wrong(format!("golden.rows[{at}]"), "a number is not finite");
+        }
+    }
+    Ok(())
+}
+
+fn calibration(calibration: &Calibration) -> Result<(), Wrong> {
+    if !(calibration.rows_per_day > 0.0 && calibration.rows_per_day.is_finite()) {
+        let problem = format!("{} must be above 0 and finite", calibration.rows_per_day);
+        return wrong("calibration.rows_per_day", problem);
+    }
+    for (name, tail) in [("mse", &calibration.mse), ("log1p", &calibration.log1p), ("score", &calibration.score)] {
+        let Tail { rows, exceed, threshold, shape, scale, body } = tail;
+        let bad = [
+            ("rows", *rows == 0, "must be above 0"),
+            ("exceed", !(*exceed > 0.0 && *exceed <= 1.0), "must be above 0 and at most 1"),
+            ("threshold", !threshold.is_finite(), "must be finite"),
+            // At 1 the tail has no mean; limits extrapolated from it are noise.
+            ("shape", !(-1.0..1.0).contains(shape), "must lie between -1 and 1"),
+            ("scale", !(*scale > 0.0 && scale.is_finite()), "must be above 0 and finite"),
+            ("body", body.iter().any(|x| !x.is_finite()), "must be finite"),
+        ];
+        if let Some((key, _, problem)) = bad.iter().find(|(_, bad, _)| *bad) {
+            return wrong(format!("calibration.{name}.{key}"), format!("{problem}: calibrate again"));
+        }
+    }
+    Ok(())
+}

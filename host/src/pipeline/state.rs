@@ -1,0 +1,101 @@
+//! What a pipeline learns while it runs, kept over restarts: the followed tails of its detectors' scores. Comes in: the
+//! plan and its detectors; goes out: followers, each where it was when it was last written. A file that cannot be used is
+//! told and left alone, and the follower starts from what was trained.
+
+use crate::calibration::{FollowSettings, Follower, Identity};
+use crate::config::{CombineRule, PipelinePlan, Plan};
+use crate::detect::follow::{Followable, Followers, Subject};
+use crate::detect::{Combiner, Detector};
+use crate::model::KeyKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How often what was learned is written.
+const EVERY: Duration = Duration::from_secs(300);
+
+/// The followers of a pipeline's detectors. A detector without a model is followed only where somebody asks how rare its
+/// scores are. A replay neither reads nor writes what a live run has learned: it would not repeat.
+pub(super) fn followers(
+    plan: &Plan,
+    pipeline: &PipelinePlan,
+    detectors: &[Box<dyn Detector>],
+    live: bool,
+) -> Followers {
+    let asked = pipeline.combine.is_some_and(|c| c.rule == CombineRule::TailSum);
+    let levels: Vec<KeyKind> = pipeline.keys.iter().map(|k| k.kind).collect();
+    let combined = pipeline.combine.iter().flat_map(|c| Combiner::followable(c, &levels));
+    let of_detectors = detectors.iter().flat_map(|d| d.followable()).cloned();
+    let followed = of_detectors.chain(combined).filter(|f| asked || f.trained.is_some()).map(|f| {
+        let kept = plan.engine.state_dir.as_ref().filter(|_| live);
+        let file = kept.map(|dir| path(dir, pipeline, &f.subject));
+        (f.subject.clone(), follower(plan, pipeline, &f, file.as_deref()), f.revision)
+    });
+    Followers::new(followed.collect())
+}
+
+fn follower(plan: &Plan, pipeline: &PipelinePlan, followable: &Followable, file: Option<&Path>) -> Follower {
+    let subject = &followable.subject;
+    let defaults = FollowSettings::default();
+    let settings = match plan.detectors.get(&subject.detector).map(|d| d.follow) {
+        Some(f) => {
+            FollowSettings { max_shift: f.max_shift, warm_up_rows: f.warm_up_rows, frozen: !f.follow, ..defaults }
+        }
+        None => defaults,
+    };
+    let identity = Identity {
+        pipeline: pipeline.id.to_string(),
+        detector: subject.detector.to_string(),
+        level: subject.level.name().to_owned(),
+        model: followable.digest.clone(),
+    };
+    match file.map(|path| Follower::load(path, &identity, settings.clone())) {
+        Some(Ok(Some(resumed))) => return resumed,
+        Some(Err(error)) => tracing::warn!("what was learned before is not used: {error}"),
+        _ => {}
+    }
+    match &followable.trained {
+        Some((tail, rows_per_day)) => Follower::trained(identity, settings, tail.clone(), *rows_per_day),
+        None => Follower::learning(identity, settings),
+    }
+}
+
+fn path(dir: &Path, pipeline: &PipelinePlan, subject: &Subject) -> PathBuf {
+    let model = subject.model.as_ref().map(|m| format!(".{m}")).unwrap_or_default();
+    dir.join(format!("tail.{}.{}.{}{model}.json", pipeline.id, subject.detector, subject.level.name()))
+}
+
+/// Writes what a pipeline has learned, now and then.
+pub(super) struct Keeper {
+    files: Vec<PathBuf>,
+    next: Instant,
+}
+
+impl Keeper {
+    /// `None` where nothing is kept.
+    pub(super) fn new(plan: &Plan, pipeline: &PipelinePlan, followers: &Followers) -> Option<Self> {
+        let dir = plan.engine.state_dir.as_ref()?;
+        if let Err(error) = std::fs::create_dir_all(dir) {
+            tracing::error!("cannot make {}: {error}; what is learned is forgotten at the end", dir.display());
+            return None;
+        }
+        let files = followers.all().iter().map(|f| path(dir, pipeline, &f.subject)).collect();
+        Some(Self { files, next: Instant::now() + EVERY })
+    }
+
+    /// Writes when it is time.
+    pub(super) fn tick(&mut self, followers: &Followers) {
+        if Instant::now() >= self.next {
+            self.write(followers);
+        }
+    }
+
+    /// Writes now.
+    pub(super) fn write(&mut self, followers: &Followers) {
+        self.next = Instant::now() + EVERY;
+        for (follow, path) in followers.all().iter().zip(&self.files) {
+            if let Err(error) = follow.follower.save(path) {
+                tracing::error!("what was learned is not kept: {error}");
+            }
+        }
+    }
+}
