@@ -106,7 +106,9 @@ impl EventLabels {
             }
             let event = &mut self.events[*number].0;
             event.start_ns = event.start_ns.min(at_ns);
-            event.end_ns = event.end_ns.max(at_ns + 1);
+            if at_ns > event.end_ns {
+                event.end_ns = at_ns + 1;
+            }
             flows.push(AttackFlow { at_ns, dst, event: *number });
         }
         if !any {
