@@ -100,7 +100,7 @@ impl Tail {
         if !(self.exceed > 0.0 && self.exceed < 1.0) {
             return insane(format!("exceed {} must be above 0 and below 1", self.exceed));
         }
-        if !(self.threshold.abs() <= HUGE) {
+        if self.threshold.is_nan() || self.threshold.abs() > HUGE {
             return insane(format!("threshold {} must be a finite number", self.threshold));
         }
         if !(-1.0..1.0).contains(&self.shape) {
