@@ -5,9 +5,11 @@
 use crate::model::{Detection, FeatureFrame, KeyKind};
 use std::sync::Arc;
 
+mod combine;
 mod plugin;
 mod supervisor;
 
+pub use combine::{Member, Rule};
 pub use plugin::{DetectError, PluginDetector};
 
 /// What a detector says about one frame.
