@@ -71,6 +71,11 @@ fn near(found: &Value, expect: f64) {
     assert!(found.as_f64().is_some_and(|f| (f - expect).abs() < 1e-9), "{found}, not {expect}");
 }
 
+/// A diagnostic without what wrapping puts in, in the middle of a path too.
+fn squashed(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().filter(|c| !c.is_whitespace() && *c != '│').collect()
+}
+
 #[test]
 fn figures_of_scores_made_by_hand() {
     let dir = tempfile::tempdir().unwrap();
@@ -141,8 +146,8 @@ fn a_threshold_and_partial_windows_on_request() {
     let labels = put(dir.path(), "events.csv", EVENTS);
     let output = evaluate(&scores, &labels, &[]);
     assert_eq!(output.status.code(), Some(1));
-    let told = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
-    assert!(told.contains("give --threshold"), "{told}");
+    let told = squashed(&output.stderr);
+    assert!(told.contains("give--threshold"), "{told}");
     let d = json_of(&evaluate(&scores, &labels, &["--threshold", "0.7", "--partial", "--format", "json"]));
     let d = &d["detectors"][0];
     // 0.9, 0.7 and the benign 0.7 and 0.99: the last one is of a partial window.
@@ -201,11 +206,10 @@ fn bad_input_is_told_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let good = put(dir.path(), "scores.jsonl", &lines(&scores()));
     let labels = put(dir.path(), "events.csv", EVENTS);
-    // Diagnostics are wrapped, in the middle of a path too.
     let told = |scores: &Path, labels: &Path, more: &[&str]| {
         let output = evaluate(scores, labels, more);
         assert_eq!(output.status.code(), Some(1));
-        String::from_utf8_lossy(&output.stderr).chars().filter(|c| !c.is_whitespace() && *c != '│').collect::<String>()
+        squashed(&output.stderr)
     };
     let empty = put(dir.path(), "empty", "");
     let broken = put(dir.path(), "broken.jsonl", &(lines(&scores()[..1]) + "nonsense\n"));
