@@ -3,7 +3,6 @@
 use super::error::ModelError;
 use super::manifest::{FORMAT_VERSION, Golden, MAX_CLIP, Manifest};
 use super::network::Network;
-use crate::calibration::{Calibration, Tail};
 use std::path::Path;
 
 /// The one kind of network there is.
@@ -24,7 +23,7 @@ pub(super) fn manifest(path: &Path, manifest: &Manifest) -> Result<(), ModelErro
         .and_then(|()| architecture(manifest))
         .and_then(|()| features(manifest))
         .and_then(|()| manifest.golden.as_ref().map_or(Ok(()), |golden| self_test(golden, manifest.features.len())))
-        .and_then(|()| manifest.calibration.as_ref().map_or(Ok(()), calibration))
+        .and_then(|()| calibration(manifest))
         .map_err(at)
 }
 
@@ -128,25 +127,9 @@ fn self_test(golden: &Golden, features: usize) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn calibration(calibration: &Calibration) -> Result<(), Wrong> {
-    if !(calibration.rows_per_day > 0.0 && calibration.rows_per_day.is_finite()) {
-        let problem = format!("{} must be above 0 and finite", calibration.rows_per_day);
-        return wrong("calibration.rows_per_day", problem);
+fn calibration(manifest: &Manifest) -> Result<(), Wrong> {
+    match manifest.calibration.as_ref().map_or(Ok(()), |calibration| calibration.check()) {
+        Ok(()) => Ok(()),
+        Err(error) => wrong("calibration", format!("{error}; calibrate again")),
     }
-    for (name, tail) in [("mse", &calibration.mse), ("log1p", &calibration.log1p), ("score", &calibration.score)] {
-        let Tail { rows, exceed, threshold, shape, scale, body } = tail;
-        let bad = [
-            ("rows", *rows == 0, "must be above 0"),
-            ("exceed", !(*exceed > 0.0 && *exceed <= 1.0), "must be above 0 and at most 1"),
-            ("threshold", !threshold.is_finite(), "must be finite"),
-            // At 1 the tail has no mean; limits extrapolated from it are noise.
-            ("shape", !(-1.0..1.0).contains(shape), "must lie between -1 and 1"),
-            ("scale", !(*scale > 0.0 && scale.is_finite()), "must be above 0 and finite"),
-            ("body", body.iter().any(|x| !x.is_finite()), "must be finite"),
-        ];
-        if let Some((key, _, problem)) = bad.iter().find(|(_, bad, _)| *bad) {
-            return wrong(format!("calibration.{name}.{key}"), format!("{problem}: calibrate again"));
-        }
-    }
-    Ok(())
 }
