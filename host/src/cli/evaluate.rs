@@ -2,9 +2,10 @@
 //! `--output` as JSON, to `--plot` as a page. What may spoil them is told on stderr. docs/evaluate.md explains them.
 
 use super::Format;
+use super::labels::LabelArgs;
 use crate::evaluate::{
-    Evaluation, FlowTime, Incident, InputError, LabelOptions, Labels, Report, ScoreOptions, TableOptions, TimeUnit,
-    evaluate, evaluate_incidents, label, page, read_incidents, read_scores,
+    Evaluation, Incident, InputError, Labels, Report, ScoreOptions, evaluate, evaluate_incidents, label, page,
+    read_incidents, read_scores,
 };
 use clap::ValueEnum;
 use miette::{IntoDiagnostic, WrapErr};
@@ -35,36 +36,8 @@ pub struct EvaluateArgs {
     /// Windows judged before their end count too
     #[arg(long)]
     partial: bool,
-    /// Labelled flows (columns ts, dst, event): a window is an attack when it holds a flow of one
-    #[arg(long, value_name = "FILE", conflicts_with = "label_column")]
-    flows: Option<PathBuf>,
-    /// Which time of a labelled flow counts: as event_time of the pipeline's window
-    #[arg(long, value_name = "WHICH", default_value = "start", requires = "flows")]
-    flow_time: Which,
-    /// Unit of times given as numbers in labels
-    #[arg(long, value_name = "UNIT", default_value = "seconds")]
-    label_time_unit: Unit,
-    /// The labels are a table: its column with the label, a number
-    #[arg(long, value_name = "COLUMN")]
-    label_column: Option<String>,
-    /// Column of the time in the table
-    #[arg(long, value_name = "COLUMN", default_value = "time", requires = "label_column")]
-    label_time: String,
-    /// Column of the entity in the table; without it labels hold for everybody
-    #[arg(long, value_name = "COLUMN", requires = "label_column")]
-    label_entity: Option<String>,
-    /// Column of the event in the table; without it events are runs of attacks
-    #[arg(long, value_name = "COLUMN", requires = "label_column")]
-    label_event: Option<String>,
-    /// A label above this is an attack
-    #[arg(long, value_name = "NUMBER", default_value = "0", requires = "label_column", allow_negative_numbers = true)]
-    positive_above: f64,
-    /// A label above this, and no attack, is neither attack nor benign
-    #[arg(long, value_name = "NUMBER", requires = "label_column", allow_negative_numbers = true)]
-    ignore_above: Option<f64>,
-    /// Attacks with no longer pause are one event; at least one window
-    #[arg(long, value_name = "SECONDS", default_value = "60", requires = "label_column")]
-    event_pause: u32,
+    #[command(flatten)]
+    how: LabelArgs,
     /// Form of the figures on stdout
     #[arg(long, default_value = "text")]
     format: Format,
@@ -83,27 +56,6 @@ enum By {
     Score,
     /// `tail`
     Tail,
-}
-
-/// A time of a flow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Which {
-    /// Its start
-    Start,
-    /// Its end (column dur)
-    End,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Unit {
-    /// s
-    Seconds,
-    /// ms
-    Millis,
-    /// us
-    Micros,
-    /// ns
-    Nanos,
 }
 
 /// Reads, evaluates, tells.
@@ -126,7 +78,7 @@ pub fn run(args: EvaluateArgs) -> miette::Result<()> {
 }
 
 fn evaluated(args: &EvaluateArgs) -> Result<Report, InputError> {
-    let labels = Labels::read(&args.labels, &label_options(args))?;
+    let labels = Labels::read(&args.labels, &args.how.options())?;
     let incidents = args.incidents.as_deref().map(read_incidents).transpose()?;
     let options = ScoreOptions {
         detector: args.detector.clone(),
@@ -156,32 +108,6 @@ fn evaluated(args: &EvaluateArgs) -> Result<Report, InputError> {
         }
     }
     Ok(report)
-}
-
-fn label_options(args: &EvaluateArgs) -> LabelOptions {
-    let table = args.label_column.clone().map(|label| TableOptions {
-        time: args.label_time.clone(),
-        entity: args.label_entity.clone(),
-        label,
-        attack_above: args.positive_above,
-        ignore_above: args.ignore_above,
-        event: args.label_event.clone(),
-        pause_ns: u64::from(args.event_pause) * crate::model::time::SECOND,
-    });
-    LabelOptions {
-        time_unit: match args.label_time_unit {
-            Unit::Seconds => TimeUnit::Seconds,
-            Unit::Millis => TimeUnit::Millis,
-            Unit::Micros => TimeUnit::Micros,
-            Unit::Nanos => TimeUnit::Nanos,
-        },
-        flows: args.flows.clone(),
-        flow_time: match args.flow_time {
-            Which::Start => FlowTime::Start,
-            Which::End => FlowTime::End,
-        },
-        table,
-    }
 }
 
 fn write(path: &Path, text: &str) -> miette::Result<()> {

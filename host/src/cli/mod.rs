@@ -5,6 +5,7 @@ mod completion;
 mod decode;
 mod evaluate;
 mod generate;
+mod labels;
 mod list;
 mod replay;
 mod run;

@@ -2,11 +2,14 @@
 //! windows and features of the pipeline that will serve, so the two cannot differ. Later data calibrates: it is never
 //! trained on. Writes the model whole or not at all; prints the report on stdout.
 
+use super::labels::LabelArgs;
 use super::{ConfigArgs, print};
 use crate::calibration::Calibration;
 use crate::config::{ModelPlan, Plan, TrainPlan};
+use crate::evaluate::{Label, Labels, Row, Series};
 use crate::inference::{Input, Model};
 use crate::model::time::{now_ns, rfc3339};
+use crate::model::{EntityKey, WindowInfo};
 use crate::pipeline::{Progress, Wanted, collect};
 use crate::telemetry;
 use crate::train::{self, Options, Rows, Trained};
@@ -40,6 +43,12 @@ pub struct TrainArgs {
     /// Source of the configuration that the files stand for; needed when the pipeline has several.
     #[arg(long, value_name = "ID")]
     source: Option<String>,
+    /// Known attacks: events (CSV), the truth of `kaminari generate`, or with --label-column a table; .gz too. Windows that
+    /// hold one are left out.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    #[command(flatten)]
+    how: LabelArgs,
     /// Folder to write instead of the model's `path`.
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -54,10 +63,14 @@ pub fn run(args: TrainArgs) -> miette::Result<()> {
     let level = recipe.level.unwrap_or(pipeline.keys[0].kind);
     let features = recipe.features.clone().unwrap_or_else(|| pipeline.features.clone());
 
+    let labels = match &args.labels {
+        Some(path) => Some(Labels::read(path, &args.how.options()).into_diagnostic()?),
+        None => None,
+    };
     let read = |paths: &[PathBuf], what: &str| {
         let wanted =
             Wanted { paths: paths.to_vec(), source: args.source.clone(), pipeline: recipe.pipeline.clone(), level };
-        rows(&plan, wanted, &features, what)
+        rows(&plan, wanted, &features, labels.as_ref(), what)
     };
     let input = read(&args.input, "reading what to learn from")?;
     let (training, validation) = if args.validation.is_empty() {
@@ -136,7 +149,7 @@ fn options(model: &ModelPlan, recipe: &TrainPlan, window_secs: f64, level: &str)
 }
 
 /// Whole windows on their first firing, as rows.
-fn rows(plan: &Plan, wanted: Wanted, features: &[String], what: &str) -> miette::Result<Rows> {
+fn rows(plan: &Plan, wanted: Wanted, features: &[String], labels: Option<&Labels>, what: &str) -> miette::Result<Rows> {
     let bar = bar("{msg}: {bar:30} {bytes}/{total_bytes} eta {eta}", what);
     let progress = bar.clone();
     let progress = Arc::new(move |done: u64, total: u64| {
@@ -144,6 +157,7 @@ fn rows(plan: &Plan, wanted: Wanted, features: &[String], what: &str) -> miette:
         progress.set_position(done);
     }) as Progress;
     let mut rows = Rows { names: features.to_vec(), columns: vec![Vec::new(); features.len()], time_ns: Vec::new() };
+    let (level, mut told) = (wanted.level, Vec::new());
     let outcome = collect(plan, wanted, Some(progress), |frame| {
         if frame.window.partial || frame.window.revision > 0 {
             return;
@@ -155,10 +169,46 @@ fn rows(plan: &Plan, wanted: Wanted, features: &[String], what: &str) -> miette:
             }
         }
         rows.time_ns.resize(rows.time_ns.len() + frame.keys.len(), frame.window.end_ns);
+        if labels.is_some() {
+            told.extend(frame.keys.iter().map(|key| unlabelled(key, &frame.window)));
+        }
     })
     .map_err(|e| super::build_failed(plan, e))?;
     bar.finish_and_clear();
-    if outcome.errors.is_empty() { Ok(rows) } else { Err(miette!("{}", outcome.errors.join("; "))) }
+    if !outcome.errors.is_empty() {
+        return Err(miette!("{}", outcome.errors.join("; ")));
+    }
+    let Some(labels) = labels else { return Ok(rows) };
+    let mut series = Series {
+        pipeline: String::new(),
+        detector: String::new(),
+        entity_kind: level.name().to_owned(),
+        rows: told,
+        threshold: None,
+    };
+    // Attacks that no row holds would be added as rows of their own, at the end.
+    labels.apply(&mut series);
+    let benign = rows.filter(|at| series.rows[at].label == Label::Benign);
+    super::talk(&format!(
+        "{what}: {} of {} windows left out, they hold attacks\n",
+        rows.len() - benign.len(),
+        rows.len()
+    ));
+    Ok(benign)
+}
+
+/// A row as the labels want it.
+fn unlabelled(key: &EntityKey, window: &WindowInfo) -> Row {
+    Row {
+        entity: key.to_string().into(),
+        start_ns: window.start_ns,
+        end_ns: window.end_ns,
+        score: None,
+        alert: false,
+        label: Label::Benign,
+        events: Vec::new(),
+        scored: true,
+    }
 }
 
 fn learn(training: &Rows, validation: &Rows, options: &Options) -> miette::Result<Trained> {

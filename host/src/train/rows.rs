@@ -36,7 +36,7 @@ impl Rows {
     }
 
     /// The rows for which `keep` says so, in order.
-    fn filter(&self, keep: impl Fn(usize) -> bool) -> Self {
+    pub fn filter(&self, keep: impl Fn(usize) -> bool) -> Self {
         let kept: Vec<usize> = (0..self.len()).filter(|&i| keep(i)).collect();
         Self {
             names: self.names.clone(),

@@ -52,6 +52,8 @@ struct Plan {
     goals: Goals,
     train: PathBuf,
     validation: PathBuf,
+    /// What is known of train and validation: attacks in them are no benign traffic.
+    known: Vec<String>,
     tests: Vec<Test>,
     out: PathBuf,
 }
@@ -100,6 +102,7 @@ fn train(config: &Path, plan: &Plan) -> Command {
     let mut command = kaminari();
     command.arg("train").arg("-c").arg(config);
     command.arg("--input").arg(&plan.train).arg("--validation").arg(&plan.validation);
+    command.args(&plan.known);
     command
 }
 
@@ -116,12 +119,17 @@ impl Plan {
             Recipe::Flows { data, out: given } => {
                 let events = found(data.join("events.csv"))?;
                 let file = found(data.join("test.csv.gz"))?;
-                let labels = ["--labels", text(&events)?, "--flows", text(&file)?].map(String::from).to_vec();
+                let validation = found(data.join("validation.csv.gz"))?;
+                let labels = |flows: &Path| -> Result<Vec<String>> {
+                    Ok(["--labels", text(&events)?, "--flows", text(flows)?].map(String::from).to_vec())
+                };
+                let (known, labels) = (labels(&validation)?, labels(&file)?);
                 Plan {
                     name: "flows",
                     goals: FLOWS,
                     train: found(data.join("train.csv.gz"))?,
-                    validation: found(data.join("validation.csv.gz"))?,
+                    validation,
+                    known,
                     tests: vec![Test { name: "test".into(), file, labels }],
                     out: out(given, "flows"),
                 }
@@ -141,7 +149,7 @@ impl Plan {
                     tests.push(Test { name, file, labels });
                 }
                 let (train, validation) = (found(train)?, found(validation)?);
-                Plan { name: "ctu", goals: CTU, train, validation, tests, out: out(given, "ctu") }
+                Plan { name: "ctu", goals: CTU, train, validation, known: Vec::new(), tests, out: out(given, "ctu") }
             }
         })
     }
