@@ -47,10 +47,10 @@ fn refuses_what_is_no_calibration() {
         "999 mean squared errors and 1000 mean log1p errors: there must be one of each per row"
     );
     assert_eq!(error(&mse, &log1p, 0.0), "rows_per_day 0 must be a finite number above 0");
-    assert_eq!(error(&mse[..5], &log1p[..5], 1.0), "mse: 5 scores are too few for a tail: at least 100 are needed");
+    assert_eq!(error(&mse[..5], &log1p[..5], 1.0), "5 scores are too few for a tail: at least 100 are needed");
     let mut calibration = Calibration::fit(&mse, &log1p, 1.0).expect("rows enough");
-    calibration.log1p.scale = 0.0;
-    assert_eq!(calibration.check().expect_err("bad").to_string(), "log1p: scale 0 must be a finite number above 0");
+    calibration.score.scale = 0.0;
+    assert_eq!(calibration.check().expect_err("bad").to_string(), "scale 0 must be a finite number above 0");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use super::labels::LabelArgs;
 use super::{ConfigArgs, print};
-use crate::calibration::Calibration;
+use crate::calibration::{self, Calibration, raw_score};
 use crate::config::{ModelPlan, Plan, TrainPlan};
 use crate::evaluate::{Label, Labels, Row, Series};
 use crate::inference::{Input, Model};
@@ -12,7 +12,7 @@ use crate::model::time::{now_ns, rfc3339};
 use crate::model::{EntityKey, WindowInfo};
 use crate::pipeline::{Progress, Wanted, collect};
 use crate::telemetry;
-use crate::train::{self, Options, Rows, Trained};
+use crate::train::{self, Histogram, Options, Rows, Trained};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -87,10 +87,7 @@ pub fn run(args: TrainArgs) -> miette::Result<()> {
     let calibration = Calibration::fit(&mse, &log1p, rows_per_day)
         .into_diagnostic()
         .wrap_err("the model cannot be calibrated: give more benign traffic to validate with")?;
-    for false_alarms in MARKED {
-        let p = (false_alarms / rows_per_day).min(1.0);
-        trained.report.mark(false_alarms, calibration.mse.score_at(p).exp(), calibration.log1p.score_at(p));
-    }
+    trained.report.histograms.push(histogram(&calibration, &mse, &log1p));
     trained.manifest.calibration = Some(calibration);
 
     let dir = args.output.clone().unwrap_or_else(|| model.path.clone());
@@ -234,6 +231,17 @@ fn bar(template: &str, message: &str) -> ProgressBar {
     }
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style).with_message(message.to_owned())
+}
+
+/// The scores that the calibration rests on, with the limits that it makes of them.
+fn histogram(calibration: &Calibration, mse: &[f64], log1p: &[f64]) -> Histogram {
+    let scores: Vec<f32> = mse.iter().zip(log1p).map(|(m, l)| raw_score(*m, *l) as f32).collect();
+    let mut histogram = Histogram::new("score (both errors together)", "score", true, &scores);
+    for false_alarms in MARKED {
+        let limit = calibration::limit(false_alarms, calibration.rows_per_day);
+        histogram.mark(calibration.score.score_at_log10(limit), format!("{false_alarms}/day"));
+    }
+    histogram
 }
 
 /// Rows of all entities a day of event time.

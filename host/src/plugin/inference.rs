@@ -35,7 +35,7 @@ pub struct Followed {
 pub struct RawScores {
     /// Revision of the model that scored.
     pub revision: u64,
-    /// [`Calibration::raw_score`] of every row, in order; NaN: a feature of the row is not finite.
+    /// [`raw_score`](crate::calibration::raw_score) of every row, in order; NaN: a feature of the row is not finite.
     pub scores: Vec<f64>,
 }
 
@@ -148,7 +148,7 @@ impl Inference {
         in_use.score(batch)?;
         let calibration = in_use.calibration()?;
         let losses = in_use.losses.mse.iter().zip(&in_use.losses.log1p);
-        let raw = losses.map(|(&mse, &log1p)| calibration.raw_score(mse.into(), log1p.into()));
+        let raw = losses.map(|(&mse, &log1p)| calibration::raw_score(mse.into(), log1p.into()));
         let scores: Vec<f64> = raw.collect();
         let revision = in_use.slot.revision;
         let tail = followed.as_ref().filter(|f| f.revision == revision).map_or(&calibration.score, |f| &f.tail);

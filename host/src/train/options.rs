@@ -77,9 +77,9 @@ impl Default for Options {
     }
 }
 
-/// n-16-6-16-n, and less where fewer features leave nothing to squeeze.
+/// n-16-6-16-n, with a narrower waist where fewer features leave nothing to squeeze.
 pub fn hidden_widths(features: usize) -> Vec<usize> {
-    let outer = 16.min(features.max(2));
+    let outer = 16;
     let inner = 6.min((features / 2).max(1));
     vec![outer, inner, outer]
 }
