@@ -32,8 +32,8 @@ fn one_poisoned_frame(name: &str, reason: &str) {
         let plugin = host().load(&plan).unwrap();
         let mut detector = detector(&plugin, serde_json::json!({ "poison": POISON }), &["flows"]);
 
-        assert_eq!(detector.detect(&frame(&[("flows", &[1.0, 2.0])])).scores, [0.0, 0.0]);
-        let judged = detector.detect(&frame(&[("flows", &[1.0, POISON, 2.0])]));
+        assert_eq!(detector.detect(&frame(&[("flows", &[1.0, 2.0])]), 0).scores, [0.0, 0.0]);
+        let judged = detector.detect(&frame(&[("flows", &[1.0, POISON, 2.0])]), 0);
         assert!(judged.scores.is_empty() && judged.detections.is_empty(), "not judged");
         let rows = |reason: &str| {
             sample(
@@ -55,7 +55,7 @@ fn one_poisoned_frame(name: &str, reason: &str) {
         // The second instance broke too: a short wait, counted, then it runs again.
         let deadline = Instant::now() + Duration::from_secs(20);
         let mut unjudged = 0;
-        while detector.detect(&frame(&[("flows", &[1.0])])).scores != [0.0] {
+        while detector.detect(&frame(&[("flows", &[1.0])]), 0).scores != [0.0] {
             unjudged += 1;
             assert!(Instant::now() < deadline, "it never came back");
             std::thread::sleep(Duration::from_millis(10));
@@ -90,7 +90,7 @@ fn a_batch_is_judged_by_a_fresh_instance_where_that_helps() {
         let plugin = host().load(&plan("trap")).unwrap();
         let mut detector = detector(&plugin, serde_json::json!({ "calls": [2] }), &["flows"]);
         for _ in 0..2 {
-            assert_eq!(detector.detect(&frame(&[("flows", &[1.0])])).scores, [0.0]);
+            assert_eq!(detector.detect(&frame(&[("flows", &[1.0])]), 0).scores, [0.0]);
         }
         assert_eq!(sample(metrics, "kaminari_plugin_restarts_total{plugin=\"trap\",pipeline=\"p\"}"), 1.0);
         assert!(!metrics.render().contains("dead_lettered_rows_total{"), "nothing was lost");
@@ -106,13 +106,13 @@ fn what_keeps_breaking_is_quarantined_and_the_pipeline_goes_on() {
         assert_eq!(sample(metrics, gauge), 0.0);
         let deadline = Instant::now() + Duration::from_secs(60);
         while sample(metrics, gauge) == 0.0 {
-            assert!(detector.detect(&frame(&[("flows", &[1.0])])).scores.is_empty());
+            assert!(detector.detect(&frame(&[("flows", &[1.0])]), 0).scores.is_empty());
             assert!(Instant::now() < deadline, "never quarantined");
             std::thread::sleep(Duration::from_millis(10));
         }
         let calls = "kaminari_plugin_calls_total{plugin=\"trap\",pipeline=\"p\",outcome=\"trap\"}";
         assert_eq!(sample(metrics, calls), 10.0, "five batches, each tried twice");
-        detector.detect(&frame(&[("flows", &[1.0, 2.0])]));
+        detector.detect(&frame(&[("flows", &[1.0, 2.0])]), 0);
         let rows = "kaminari_plugin_dead_lettered_rows_total{plugin=\"trap\",pipeline=\"p\",reason=\"quarantine\"}";
         assert_eq!((sample(metrics, rows), sample(metrics, calls)), (2.0, 10.0), "counted, not called");
     });

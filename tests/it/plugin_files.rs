@@ -3,8 +3,8 @@
 
 use arrow_array::{ArrayRef, FixedSizeBinaryArray, Float64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
-use kaminari::config::{DetectorPlan, PluginLimits, PluginPlan};
-use kaminari::detect::{Detector, PluginDetector};
+use kaminari::config::{DetectorPlan, FollowPlan, PluginLimits, PluginPlan};
+use kaminari::detect::{Detector, Offer, PluginDetector};
 use kaminari::model::{Addr, EntityKey, FeatureFrame, KeyKind, Severity, WindowInfo};
 use kaminari::plugin::{LoadedPlugin, PluginError, PluginHost};
 use std::sync::{Arc, LazyLock};
@@ -25,8 +25,17 @@ pub fn plan(name: &str) -> PluginPlan {
 }
 
 pub fn detector(plugin: &Arc<LoadedPlugin>, config: serde_json::Value, features: &[&str]) -> PluginDetector {
-    let plan = DetectorPlan { id: "d".into(), plugin: plugin.id().clone(), keys: None, config };
-    PluginDetector::new(plugin.clone(), &plan, "p", &schema(features)).unwrap()
+    let plan = DetectorPlan { id: "d".into(), plugin: plugin.id().clone(), keys: None, config, follow: FOLLOW };
+    PluginDetector::new(plugin.clone(), &plan, &offer(features)).unwrap()
+}
+
+/// As a config without a `calibration` table has it.
+pub const FOLLOW: FollowPlan = FollowPlan { follow: true, max_shift: 4.0, warm_up_rows: 20_000 };
+
+/// A pipeline of hosts in windows of 10 s.
+pub fn offer(features: &[&str]) -> Offer {
+    let schema = Arc::new(schema(features));
+    Offer { pipeline: "p".into(), schema, window_secs: 10.0, levels: vec![KeyKind::DstAddr] }
 }
 
 fn schema(features: &[&str]) -> Schema {
@@ -142,7 +151,7 @@ fn the_threshold_plugin_alerts_through_its_sandbox() {
     packets[10_000] = 50_000.0;
     let shares = vec![0.9; 20_000];
     let frame = frame(&[(names[0], &packets), (names[1], &shares)]);
-    let judged = detector.detect(&frame);
+    let judged = detector.detect(&frame, 0);
     assert_eq!(judged.scores.len(), 20_000);
     assert_eq!((judged.scores[9_999], judged.scores[10_000]), (0.005, 2.5));
     let [found] = &judged.detections[..] else { panic!("{:?}", judged.detections) };
@@ -158,8 +167,8 @@ fn the_threshold_plugin_alerts_through_its_sandbox() {
 fn a_missing_feature_is_told_before_the_first_window() {
     let plugin = host().load(&plan("threshold")).unwrap();
     let config = serde_json::json!({ "limits": [{ "name": "a", "feature": "packets_per_s", "above": 1.0 }] });
-    let plan = DetectorPlan { id: "d".into(), plugin: "threshold".into(), keys: None, config };
-    let error = PluginDetector::new(plugin, &plan, "p", &schema(&["packets", "bytes"])).err().expect("refused");
+    let plan = DetectorPlan { id: "d".into(), plugin: "threshold".into(), keys: None, config, follow: FOLLOW };
+    let error = PluginDetector::new(plugin, &plan, &offer(&["packets", "bytes"])).err().expect("refused");
     assert_eq!(
         error.to_string(),
         "detector `d`: plugin threshold@0.1.0: `requires` answered: bad config at `limits[0].feature`: \
@@ -174,7 +183,7 @@ fn alerts_over_the_limit_are_cut() {
     let plugin = host().load(&plan).unwrap();
     let config = serde_json::json!({ "limits": [{ "name": "a", "feature": "x", "above": 1.0 }] });
     let mut detector = detector(&plugin, config, &["x"]);
-    assert_eq!(detector.detect(&frame(&[("x", &[2.0; 10])])).detections.len(), 3);
+    assert_eq!(detector.detect(&frame(&[("x", &[2.0; 10])]), 0).detections.len(), 3);
 }
 
 #[test]
@@ -197,9 +206,9 @@ fn as_many_entities_as_remembered_by_default_fit_the_default_memory() {
     let frame = frame(&[("x", &vec![1.0; 100_000])]);
     let unknown = |scores: &[f64]| scores.iter().filter(|s| s.is_nan()).count();
     for _ in 0..2 {
-        assert_eq!(unknown(&detector.detect(&frame).scores), 100_000, "warming up");
+        assert_eq!(unknown(&detector.detect(&frame, 0).scores), 100_000, "warming up");
     }
-    let judged = detector.detect(&frame);
+    let judged = detector.detect(&frame, 0);
     assert_eq!(judged.scores.len(), 100_000);
     assert_eq!(unknown(&judged.scores), 0, "the state of one instance outlived three windows");
 }

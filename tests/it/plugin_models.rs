@@ -281,7 +281,7 @@ fn the_autoencoder_plugin_alerts_through_its_sandbox() {
     let mut x = vec![10.0; 20_000];
     (x[10_000], x[15_000]) = (1e6, f64::NAN);
     let frame = frame(&[("x", &x), ("y", &vec![0.0; 20_000])]);
-    let judged = detector.detect(&frame);
+    let judged = detector.detect(&frame, 0);
     assert_eq!((judged.scores.len(), judged.scores[15_000].is_nan()), (20_000, true));
     let [found] = &judged.detections[..] else { panic!("{:?}", judged.detections) };
     assert_eq!((found.alert.row, &*found.alert.kind, found.alert.threshold), (10_000, "anomaly", 6.0));
