@@ -3,6 +3,7 @@
 mod cli;
 mod config_errors;
 mod corpus;
+mod evaluate;
 mod plugin_faults;
 mod plugin_files;
 mod plugin_models;

@@ -54,8 +54,10 @@ impl Scorer for CentreScorer {
     }
 }
 
-fn tail(scale: f64) -> Tail {
-    Tail { rows: 10_000, exceed: 0.5, threshold: 0.0, shape: 0.1, scale, body: Vec::new() }
+/// The tail of scores that are exponential, with that mean.
+fn tail(mean: f64) -> Tail {
+    let scores: Vec<f64> = (0..10_000).map(|i| -mean * (1.0 - (f64::from(i) + 0.5) / 10_000.0).ln()).collect();
+    Tail::fit(&scores).unwrap()
 }
 
 fn calibration() -> Calibration {

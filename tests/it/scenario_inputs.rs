@@ -68,6 +68,7 @@ pub fn input(scenario: &str) -> Option<(&'static str, String)> {
         "m-of-n" => m_of_n(),
         "ipv6" => ipv6(),
         "interface" => interface(),
+        "feature-rows" => return Some(("input.csv", feature_rows())),
         _ => return None,
     };
     Some(("input.csv", csv(&flows)))
@@ -221,4 +222,14 @@ fn jsonl(flows: &[Flow]) -> String {
         })
     };
     flows.iter().map(|f| format!("{}\n", line(f))).collect()
+}
+
+/// Windows of 10 s of a whole network, as another system has counted them; a UDP flood in windows 6 to 8.
+fn feature_rows() -> String {
+    let mut out = String::from("t,flows,udp,remark\n");
+    for window in 0..12 {
+        let (flows, udp) = if (6..9).contains(&window) { (4000, 3600) } else { (1000 + 10 * window, 100) };
+        writeln!(out, "{},{flows},{udp},\"a, b\"", START_MS / 1000 + window * 10).unwrap();
+    }
+    out
 }

@@ -4,6 +4,7 @@
 mod bench;
 mod demo;
 mod engine;
+mod eval;
 mod layers;
 mod markers;
 mod plugins;
@@ -45,6 +46,11 @@ enum Verb {
     },
     /// Starts the engine, sends it labelled traffic with three attacks, and prints what it made of them.
     Demo,
+    /// Trains on benign data, scores labelled data of other days, and prints how good that was beside the goals.
+    Eval {
+        #[command(subcommand)]
+        recipe: eval::Recipe,
+    },
     /// Measures decoding, windows, the sandbox and the engine over loopback UDP; keeps the figures in benches/runs/.
     Bench {
         /// Measure only these; nothing is kept then.
@@ -63,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Ci { lints } => test::ci(lints),
         Verb::Layers { print } => layers::run(print),
         Verb::Demo => demo::run(),
+        Verb::Eval { recipe } => eval::run(recipe),
         Verb::Bench { update_readme: true, .. } => bench::update_readme(),
         Verb::Bench { names, .. } => bench::run(&names),
     }

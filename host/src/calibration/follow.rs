@@ -4,12 +4,12 @@
 //! reads no clock, and holds a bounded amount whatever comes.
 //!
 //! How it learns: scores are counted in bins, and counts fade with a memory of about a day, so that day and night are
-//! both in it. Every ten minutes of event time the threshold is put where the share `exceed` of the counted rows is
-//! above it, as it was in training, and the scale where a quarter of those is above it as well. The shape stays as
-//! trained: what is far out is too rare to be learnt from a day. Two quantiles move little for whatever few rows do.
+//! both in it. Every ten minutes of event time two quantiles of the counted scores are held against those of the trained
+//! tail: how far the one moved and by what factor their distance grew moves the whole trained tail. Far out it is moved,
+//! not learnt again: what is rare cannot be learnt from a day. Two quantiles move little for whatever few rows do.
 
 use super::state::Identity;
-use super::tail::{MIN_EXCESSES, MIN_SCORES, Tail};
+use super::tail::{MIN_SCORES, Tail};
 use super::timeline::Published;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,12 +23,14 @@ const STEPS_PER_DAY: u64 = 144;
 const LONGEST_SILENCE: u64 = 72;
 /// Steps after which rows a day are known from what came; where nothing was trained a guess must do for less long.
 const RATE_STEPS: (u64, u64) = (STEPS_PER_DAY, 6);
-/// The second quantile: this share of the excesses is above it. About 0.2 makes the best estimate of an exponential scale.
-const UPPER_EXCESSES: f64 = 0.25;
-/// The floor is where this many times `exceed` is above it, so that a fall of the scores is seen.
-const FLOOR_EXCEEDS: f64 = 4.0;
-/// At most this share of the excesses is taken for alarms and does not teach, however many false alarms are asked for...
-const MOST_ALARMS: f64 = 0.05;
+/// The quantiles that are followed: these shares of the rows are above them.
+const FOLLOWED: (f64, f64) = (0.1, 0.02);
+/// This share of the rows is above the floor: more than is followed, so that a fall of the scores is seen.
+const FLOOR: f64 = 0.25;
+/// Rows above the upper quantile, at least, for a fit.
+const FIT_EXCESSES: f64 = 30.0;
+/// At most this share of the rows is taken for alarms and does not teach, however many false alarms are asked for...
+const MOST_ALARMS: f64 = 0.001;
 /// ...and what is rarer than this never teaches, however few are.
 const LEAST_TEACHING: f64 = 1e-9;
 /// What the trained tail counts at the start, as a share of what the memory holds when it is full.
@@ -90,9 +92,11 @@ pub(super) struct State {
     pub(super) rows: f64,
     /// Scores that teach, by bin, fading.
     pub(super) bins: BTreeMap<i32, f64>,
-    /// All rows, fading...
+    /// All rows of the step that runs.
+    pub(super) step_rows: f64,
+    /// All rows of the steps that are over, fading...
     pub(super) rate_rows: f64,
-    /// ...and the steps in which they came.
+    /// ...and those steps.
     pub(super) rate_steps: f64,
 }
 
@@ -132,7 +136,7 @@ impl Follower {
 
     /// Scores above it are to be handed to [`Follower::observe`]; all of them while learning.
     pub fn floor(&self) -> f64 {
-        self.tail().map_or(f64::NEG_INFINITY, |tail| tail.score_at((FLOOR_EXCEEDS * tail.exceed).min(0.9)))
+        self.tail().map_or(f64::NEG_INFINITY, |tail| tail.score_at(FLOOR))
     }
 
     /// Rows a day: as seen once it has seen a day, before that as trained. None while learning.
@@ -166,7 +170,7 @@ impl Follower {
         }
         let changed = self.advance(step);
         let Some(trained) = &self.state.trained else { return changed };
-        self.state.rate_rows += rows as f64;
+        self.state.step_rows += rows as f64;
         let mut teaching = rows as f64;
         for score in excesses.iter().filter(|s| !s.is_nan()) {
             if *score > self.ceiling.0 {
@@ -210,41 +214,46 @@ impl Follower {
         self.state.step = Some(step);
         self.state.steps += elapsed;
         self.state.rate_steps += elapsed as f64;
+        self.state.rate_rows += std::mem::take(&mut self.state.step_rows);
         if let Some(tail) = self.moved() {
             self.state.tail = Some(tail);
         }
-        self.settle();
         let steps_of_memory = (self.settings.memory_hours * STEPS_PER_DAY as f64 / 24.0).max(1.0);
         self.state.fade((-(elapsed as f64) / steps_of_memory).exp());
+        self.settle();
         true
     }
 
     /// The trained tail where the counted scores are. None: too few were counted.
     fn moved(&self) -> Option<Tail> {
         let (state, trained) = (&self.state, &self.state.trained.as_ref()?.tail);
-        if state.rows * trained.exceed < MIN_EXCESSES as f64 {
+        if state.rows * FOLLOWED.1 < FIT_EXCESSES {
             return None;
         }
         // Alarms are left out of the counts, and so is the share of benign scores that alert by chance.
         let alarms = self.ceiling.1;
-        let quantile = |share: f64| state.quantile(trained, (share - alarms) / (1.0 - alarms));
-        let (threshold, upper) = (quantile(trained.exceed), quantile(trained.exceed * UPPER_EXCESSES));
+        let counted = |share: f64| state.quantile(trained, (share - alarms) / (1.0 - alarms));
+        let (from, from_upper) = (trained.score_at(FOLLOWED.0), trained.score_at(FOLLOWED.1));
         let most = self.settings.max_shift.max(1.0);
-        let reach = trained.threshold.abs().max(trained.threshold - trained.score_at(0.5));
-        let (low, high) = (trained.threshold - reach * (1.0 - 1.0 / most), trained.threshold + reach * (most - 1.0));
-        let threshold = threshold.clamp(low, high);
-        let trained_spread = trained.score_at(trained.exceed * UPPER_EXCESSES) - trained.threshold;
-        let factor = ((upper - threshold) / trained_spread).clamp(1.0 / most, most);
-        let body = trained.body.iter().map(|score| threshold + (score - trained.threshold) * factor).collect();
-        Some(Tail { threshold, scale: trained.scale * factor, body, ..trained.clone() })
+        let reach = from.abs().max(from - trained.score_at(0.5));
+        let to = counted(FOLLOWED.0).clamp(from - reach * (1.0 - 1.0 / most), from + reach * (most - 1.0));
+        let factor = if from_upper > from { (counted(FOLLOWED.1) - to) / (from_upper - from) } else { 1.0 };
+        let factor = factor.clamp(1.0 / most, most);
+        let moved = |score: f64| to + (score - from) * factor;
+        Some(Tail {
+            threshold: moved(trained.threshold),
+            scale: trained.scale * factor,
+            body: trained.body.iter().copied().map(moved).collect(),
+            largest: trained.largest.iter().copied().map(moved).collect(),
+            ..trained.clone()
+        })
     }
 
     /// What follows from the state.
     fn settle(&mut self) {
         self.tail = self.state.tail.clone().map(Arc::new);
         if let (Some(tail), Some(rows_per_day)) = (&self.tail, self.rows_per_day()) {
-            let most = tail.exceed * MOST_ALARMS;
-            let share = (self.settings.false_alarms_per_day / rows_per_day).clamp(LEAST_TEACHING.min(most), most);
+            let share = (self.settings.false_alarms_per_day / rows_per_day).clamp(LEAST_TEACHING, MOST_ALARMS);
             self.ceiling = (tail.score_at(share), share);
         }
     }
@@ -255,7 +264,7 @@ impl State {
     fn start(&mut self, trained: Trained, memory_hours: f64) {
         let tail = trained.tail.clone();
         let full = trained.rows_per_day * memory_hours / 24.0;
-        self.rows = (full * TRAINED_SHARE).max(MIN_EXCESSES as f64 / tail.exceed);
+        self.rows = (full * TRAINED_SHARE).max(FIT_EXCESSES / FOLLOWED.1);
         self.bins = (-BINS..=BINS)
             .map(|b| (b, self.rows * (tail.probability(edge(&tail, b)) - tail.probability(edge(&tail, b + 1)))))
             .filter(|(_, weight)| *weight > 0.0)

@@ -9,9 +9,9 @@ mod tail;
 mod timeline;
 
 pub use follow::{FollowSettings, Follower};
-pub use state::{Identity, STATE_VERSION, StateError};
-pub use tail::{BODY, EXCEED, MIN_EXCESSES, MIN_SCORES, SHAPES, Tail, TailError};
-pub use timeline::{Published, Timeline};
+pub use state::{Identity, RefusedState, STATE_VERSION, StateError};
+pub use tail::{BODY, EXCEED, LARGEST, MIN_EXCESSES, MIN_SCORES, Tail, TailError};
+pub use timeline::{LAG, Published, Timeline};
 
 use serde::{Deserialize, Serialize};
 

@@ -88,7 +88,7 @@ impl Follower {
     /// The state as JSON, numbers exact.
     pub fn to_json(&self) -> String {
         let file = StateFile { version: STATE_VERSION, identity: self.identity.clone(), state: self.state.clone() };
-        serde_json::to_string(&file).expect("keys are integers and all numbers finite")
+        serde_json::to_string(&file).expect("numbers, strings and keys that are integers are always JSON")
     }
 
     /// Goes on where the state stands.
@@ -140,7 +140,12 @@ impl Follower {
 
 impl State {
     fn check(&self) -> Result<(), String> {
-        let counts = [("rows", self.rows), ("rate_rows", self.rate_rows), ("rate_steps", self.rate_steps)];
+        let counts = [
+            ("rows", self.rows),
+            ("step_rows", self.step_rows),
+            ("rate_rows", self.rate_rows),
+            ("rate_steps", self.rate_steps),
+        ];
         for (name, count) in counts.into_iter().chain(self.bins.values().map(|weight| ("a bin", *weight))) {
             if !(count >= 0.0 && count.is_finite()) {
                 return Err(format!("{name} holds {count}, which is no count"));

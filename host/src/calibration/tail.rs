@@ -1,24 +1,24 @@
-//! The tail of a distribution of scores: peaks over threshold (Pickands 1975; Siffer et al. 2017, "SPOT"). The Pareto
-//! distribution of the excesses is fitted by probability-weighted moments (Hosking & Wallis 1987), which few and tied
-//! excesses do not upset.
+//! The tail of a distribution of scores: peaks over threshold (Pickands 1975; Siffer et al. 2017, "SPOT"). The excesses
+//! are taken for exponential, the generalised Pareto distribution of shape 0: so few and tied excesses settle no shape,
+//! and a shape that is off by a little is off by orders of magnitude far out. What was seen counts for more than the fit:
+//! no score is called rarer than it was among the scores of the fit.
 
 use serde::{Deserialize, Serialize};
 
 /// Least number of scores.
 pub const MIN_SCORES: usize = 100;
 /// Share of the scores that makes the tail.
-pub const EXCEED: f64 = 0.02;
+pub const EXCEED: f64 = 0.005;
 /// Least number of excesses; with fewer than `MIN_EXCESSES / EXCEED` scores the tail begins earlier.
-pub const MIN_EXCESSES: usize = 30;
-/// Bounds of a fitted shape. Below, the end point of the distribution would be an accident of the largest score; above,
-/// probability-weighted moments have no variance.
-pub const SHAPES: (f64, f64) = (-0.5, 0.5);
+pub const MIN_EXCESSES: usize = 8;
+/// So many of the largest scores are kept: with one false alarm a day asked for, those of as many days of the fit.
+pub const LARGEST: usize = 20;
 /// Tail probabilities that the body keeps the scores of, where they are above `exceed`.
-pub const BODY: [f64; 22] = [
+pub const BODY: [f64; 26] = [
     1.0, 0.99, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05, 0.04, 0.03,
-    0.025,
+    0.025, 0.02, 0.015, 0.01, 0.0075,
 ];
-/// A Pareto distribution with a negative shape ends somewhere, and what scores beyond its end has no probability. Where
+/// A Pareto distribution with a negative shape (not fitted here, but a file may have it) ends somewhere, and what scores beyond its end has no probability. Where
 /// only this share of the excesses is left it goes on as an exponential with the same slope, so that every score has one.
 const LAST_OF_EXCESSES: f64 = 1e-3;
 /// Least scale, as a share of the range of the scores and of the threshold, and at all.
@@ -28,7 +28,8 @@ const EXPONENTIAL: f64 = 1e-9;
 /// Scores are taken as no larger than this, either side of zero: sums and differences of them stay finite.
 const HUGE: f64 = 1e150;
 
-/// A fitted tail. Below `threshold` the empirical distribution counts, above it a generalised Pareto distribution.
+/// A fitted tail. Below `threshold` the empirical distribution counts, above it a generalised Pareto distribution or the
+/// largest scores of the fit, whichever calls a score more common.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tail {
@@ -38,12 +39,15 @@ pub struct Tail {
     pub exceed: f64,
     /// Where the Pareto tail begins.
     pub threshold: f64,
-    /// Shape (xi) of the generalised Pareto distribution.
+    /// Shape (xi) of the generalised Pareto distribution; 0: exponential.
     pub shape: f64,
     /// Scale (sigma).
     pub scale: f64,
     /// The body: scores at the tail probabilities of [`BODY`] that are above `exceed`, ascending.
     pub body: Vec<f64>,
+    /// The largest scores of the fit that are above `threshold`, descending.
+    #[serde(default)]
+    pub largest: Vec<f64>,
 }
 
 /// Why there is no tail.
@@ -79,15 +83,12 @@ impl Tail {
         let exceed = (excesses.len() as f64).max(0.5) / rows as f64;
         let range = sorted[rows - 1] - sorted[0];
         let floor = (range * SCALE_FLOORS.0).max(threshold.abs() * SCALE_FLOORS.1).max(SCALE_FLOORS.2);
-        let (shape, scale) = pareto(&excesses);
-        let quantile = |tail: f64| {
-            let at = (1.0 - tail) * (rows - 1) as f64;
-            let (low, part) = (at as usize, at.fract());
-            let high = (low + 1).min(rows - 1);
-            (sorted[low] + part * (sorted[high] - sorted[low])).min(threshold)
-        };
+        let mean = excesses.iter().sum::<f64>() / excesses.len().max(1) as f64;
+        // The highest score that at least the share has reached: with ties, all that have it count.
+        let quantile = |share: f64| sorted[rows - ((share * rows as f64).ceil() as usize).min(rows)].min(threshold);
         let body = BODY.iter().filter(|p| **p > exceed).map(|p| quantile(*p)).collect();
-        Ok(Self { rows: rows as u64, exceed, threshold, shape, scale: scale.max(floor), body })
+        let largest = sorted.iter().rev().take(LARGEST.min(excesses.len())).copied().collect();
+        Ok(Self { rows: rows as u64, exceed, threshold, shape: 0.0, scale: mean.max(floor), body, largest })
     }
 
     /// Says what is wrong with a tail that was read from a file.
@@ -99,7 +100,7 @@ impl Tail {
         if !(self.exceed > 0.0 && self.exceed < 1.0) {
             return insane(format!("exceed {} must be above 0 and below 1", self.exceed));
         }
-        if !(self.threshold.abs() <= HUGE) {
+        if self.threshold.is_nan() || self.threshold.abs() > HUGE {
             return insane(format!("threshold {} must be a finite number", self.threshold));
         }
         if !(-1.0..1.0).contains(&self.shape) {
@@ -120,6 +121,15 @@ impl Tail {
             let next = self.body.get(i + 1).unwrap_or(&self.threshold);
             if !(score.abs() <= HUGE && score <= next) {
                 return insane(format!("body[{i}] {score} must be a finite number, not above the next ({next})"));
+            }
+        }
+        for (i, score) in self.largest.iter().enumerate() {
+            let (next, share) = (self.largest.get(i + 1).unwrap_or(&self.threshold), (i + 1) as f64 / self.rows as f64);
+            if !(score.abs() <= HUGE && score >= next) {
+                return insane(format!("largest[{i}] {score} must be a finite number, not below the next ({next})"));
+            }
+            if share > self.exceed * (1.0 + 1e-9) {
+                return insane(format!("largest[{i}] is one too many: exceed {} of {} rows", self.exceed, self.rows));
             }
         }
         Ok(())
@@ -149,7 +159,8 @@ impl Tail {
         let ln_p = -log10.clamp(0.0, HUGE) * std::f64::consts::LN_10;
         let ln_exceed = self.exceed.ln();
         if ln_p < ln_exceed {
-            return (self.threshold + self.excess_at(ln_p - ln_exceed)).min(HUGE);
+            let fitted = self.threshold + self.excess_at(ln_p - ln_exceed);
+            return fitted.max(self.seen_at(ln_p)).min(HUGE);
         }
         let above = self.knots().position(|(_, knot)| knot <= ln_p).unwrap_or(self.body.len());
         let (score, knot) = self.knot(above);
@@ -159,19 +170,10 @@ impl Tail {
         }
     }
 
-    /// Shape and scale of the excesses over the score that a share `p` reaches. A Pareto tail stays one, with the same
-    /// shape, above every higher threshold; below its own threshold nothing better than its scale is known.
-    pub(super) fn scale_at(&self, p: f64) -> f64 {
-        if p >= self.exceed || self.shape.abs() < EXPONENTIAL {
-            return self.scale;
-        }
-        self.scale * (self.exceed / p).powf(self.shape)
-    }
-
     fn ln_probability(&self, score: f64) -> f64 {
         let score = score.clamp(-HUGE, HUGE);
         if score > self.threshold {
-            return self.exceed.ln() + self.ln_excess(score - self.threshold);
+            return (self.exceed.ln() + self.ln_excess(score - self.threshold)).max(self.ln_seen(score));
         }
         if score.is_nan() {
             return f64::NAN;
@@ -223,23 +225,37 @@ impl Tail {
             None => (self.threshold, self.exceed.ln()),
         }
     }
-}
 
-/// Shape and scale of the generalised Pareto distribution of excesses, ascending.
-fn pareto(excesses: &[f64]) -> (f64, f64) {
-    let n = excesses.len() as f64;
-    if excesses.is_empty() {
-        return (0.0, 0.0);
+    /// ln of the share of the scores of the fit that reach a score above `threshold`, interpolated; nothing reaches what
+    /// is above the largest.
+    fn ln_seen(&self, score: f64) -> f64 {
+        let above = self.largest.partition_point(|l| *l >= score);
+        if above == 0 {
+            return f64::NEG_INFINITY;
+        }
+        // `above` scores reach it. Of equal ones the last counts, as in the body.
+        let ((high, ln_high), (low, ln_low)) = (self.seen(above - 1), self.seen(above));
+        ln_high + (ln_low - ln_high) * ((high - score) / (high - low))
     }
-    let mean = excesses.iter().sum::<f64>() / n;
-    if excesses.len() < MIN_EXCESSES {
-        return (0.0, mean);
+
+    /// The inverse of [`Tail::ln_seen`].
+    fn seen_at(&self, ln_p: f64) -> f64 {
+        let Some(largest) = self.largest.first() else { return self.threshold };
+        let below = (0..=self.largest.len()).find(|i| self.seen(*i).1 >= ln_p).unwrap_or(self.largest.len());
+        let (low, ln_low) = self.seen(below);
+        match below.checked_sub(1).map(|above| self.seen(above)) {
+            Some((high, ln_high)) => high - (high - low) * ((ln_p - ln_high) / (ln_low - ln_high)),
+            None => *largest,
+        }
     }
-    let weighted = excesses.iter().enumerate().map(|(i, e)| (1.0 - (i as f64 + 0.65) / n) * e).sum::<f64>() / n;
-    let shape = 2.0 - mean / (mean - 2.0 * weighted);
-    let shape = if shape.is_finite() { shape.clamp(SHAPES.0, SHAPES.1) } else { 0.0 };
-    // The mean of the distribution is scale / (1 - shape): kept also where the shape was clamped.
-    (shape, mean * (1.0 - shape))
+
+    /// The i-th largest score and ln of the share that reaches it; the threshold is the last.
+    fn seen(&self, i: usize) -> (f64, f64) {
+        match self.largest.get(i) {
+            Some(score) => (*score, ((i + 1) as f64 / self.rows as f64).ln()),
+            None => (self.threshold, self.exceed.ln()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -18,24 +18,50 @@ fn fit(scores: &[f64]) -> Tail {
 
 #[test]
 fn recovers_the_distribution_it_was_drawn_from() {
-    for (shape, scale) in [(0.0, 1.0), (0.0, 1e-4), (0.25, 2.0), (-0.25, 5.0)] {
-        let tail = fit(&pareto_scores(400_000, shape, scale, 7));
-        // Over a threshold u the same shape, and scale + shape * u.
-        assert!((tail.shape - shape).abs() < 0.05, "{shape}: {tail:?}");
-        let expected = scale + shape * tail.threshold;
-        assert!((tail.scale / expected - 1.0).abs() < 0.05, "{expected}: {tail:?}");
-        // And far out, where there were no scores: one in 10^7 within a quarter of an order of magnitude.
-        let ln_u = -7.0 * std::f64::consts::LN_10;
-        let far = if shape == 0.0 { -scale * ln_u } else { scale * (-shape * ln_u).exp_m1() / shape };
-        assert!((tail.log10(far) - 7.0).abs() < 0.7, "{shape}: {} {tail:?}", tail.log10(far));
+    for scale in [1.0, 1e-4, 30.0] {
+        let tail = fit(&pareto_scores(400_000, 0.0, scale, 7));
+        assert!((tail.scale / scale - 1.0).abs() < 0.05, "{tail:?}");
+        assert!((tail.exceed - EXCEED).abs() < 1e-5 && tail.shape == 0.0, "{tail:?}");
+        // Also where there were few scores, and none.
+        for log10 in [2.5, 4.5, 7.0] {
+            let found = tail.log10(scale * log10 * std::f64::consts::LN_10);
+            assert!((found - log10).abs() < 0.3, "{log10}: {found} {tail:?}");
+        }
     }
+}
+
+#[test]
+fn a_shape_from_a_file_counts() {
+    // Above 1: (1 + 0.25 * (s - 1) / 2) ^ -4. At 9 it is a sixteenth.
+    let tail = Tail { shape: 0.25, scale: 2.0, threshold: 1.0, ..plain() };
+    assert!((tail.probability(9.0) - tail.exceed / 16.0).abs() < 1e-12);
+    assert!((tail.score_at(tail.exceed / 16.0) - 9.0).abs() < 1e-9);
+}
+
+#[test]
+fn no_score_is_rarer_than_it_was() {
+    // Three scores far above all others, which the exponential does not expect.
+    let mut scores = pareto_scores(10_000, 0.0, 1.0, 9);
+    scores.extend([40.0, 50.0, 60.0]);
+    let tail = fit(&scores);
+    for (score, reached) in [(60.0, 1.0), (50.0, 2.0), (40.0, 3.0)] {
+        assert!((tail.probability(score) / (reached / 10_003.0) - 1.0).abs() < 1e-9, "{score}: {tail:?}");
+    }
+    // One false alarm in as many rows: the largest score, as exactly one row would alert above less.
+    assert_eq!(tail.score_at(1.0 / 10_003.0), 60.0);
+    assert!(tail.score_at(1.9 / 10_003.0) < 60.0 && tail.score_at(1.9 / 10_003.0) > 50.0);
+    // Above what was seen the fit counts again.
+    assert!(tail.log10(60.1) > tail.log10(60.0) + 1.0);
+    // Where the fit is the one that calls them more common, it stays.
+    let tail = fit(&pareto_scores(10_000, -0.5, 1.0, 9));
+    assert!(tail.score_at(0.9 / 10_000.0) > tail.largest[0]);
 }
 
 #[test]
 fn agrees_with_the_scores_in_the_body() {
     let scores = pareto_scores(50_000, 0.1, 3.0, 3);
     let tail = fit(&scores);
-    for p in [0.995, 0.97, 0.7, 0.33, 0.12, 0.045, 0.022] {
+    for p in [0.995, 0.97, 0.7, 0.33, 0.12, 0.045, 0.022, 0.008] {
         let score = tail.score_at(p);
         let share = scores.iter().filter(|s| **s >= score).count() as f64 / scores.len() as f64;
         assert!((share / p - 1.0).abs() < 0.02, "{share} of the scores, not {p}, reach {score}");
@@ -71,12 +97,18 @@ fn ties_count_all_that_have_them() {
     let scores: Vec<f64> = (0..1000).map(|i| if i % 10 == 0 { 1.0 } else { 0.0 }).collect();
     let tail = fit(&scores);
     assert_eq!(tail.probability(0.0), 1.0);
-    assert!((tail.probability(1.0) - 0.1).abs() < 0.02, "{}", tail.probability(1.0));
+    assert!((tail.probability(1.0) - 0.1).abs() < 1e-9, "{}", tail.probability(1.0));
     assert!(tail.log10(1.1) > 3.0);
     // Small whole numbers, each with a tenth of the rows above the one before.
     let scores: Vec<f64> = (1..=100_000_u32).map(|i| f64::from(i.trailing_zeros())).collect();
     let tail = fit(&scores);
     assert!((tail.log10(12.0) - 12.0 * 2f64.log10()).abs() < 0.7, "{tail:?}");
+}
+
+/// A tail made by hand.
+fn plain() -> Tail {
+    let body = vec![0.0; BODY.iter().filter(|p| **p > 0.02).count()];
+    Tail { rows: 1000, exceed: 0.02, threshold: 1.0, shape: 0.0, scale: 1.0, body, largest: Vec::new() }
 }
 
 #[test]
@@ -91,7 +123,7 @@ fn a_handful_of_excesses_is_no_shape() {
 
 #[test]
 fn a_distribution_that_ends_still_has_a_probability_beyond() {
-    let tail = Tail { rows: 1000, exceed: 0.02, threshold: 1.0, shape: -0.5, scale: 1.0, body: vec![0.0; BODY.len()] };
+    let tail = Tail { shape: -0.5, ..plain() };
     tail.check().expect("sane");
     // Without more ado it would end at 3.
     let scores: Vec<f64> = (0..100).map(|i| 2.5 + f64::from(i) * 0.1).collect();
@@ -117,6 +149,8 @@ fn insane_tails_are_refused_with_what_is_wrong() {
     assert_eq!(bad(&|t| t.scale = -1.0), "scale -1 must be a finite number above 0");
     assert!(bad(&|t| t.body.truncate(3)).starts_with("body has 3 scores, but "));
     assert!(bad(&|t| t.body.swap(2, 5)).starts_with("body["));
+    assert!(bad(&|t| t.largest.swap(0, 3)).starts_with("largest["));
+    assert!(bad(&|t| t.largest.push(t.threshold)).ends_with("is one too many: exceed 0.008 of 1000 rows"));
     assert!(bad(&|t| t.body[0] = f64::NAN).starts_with("body[0] NaN"));
 }
 
@@ -163,8 +197,9 @@ proptest! {
 
     #[test]
     fn body_and_tail_meet(tail in any_tail()) {
-        let above = tail.threshold + tail.scale * 1e-9;
-        prop_assert!((tail.probability(above) / tail.exceed - 1.0).abs() < 1e-3);
+        let above = tail.threshold + tail.scale * 1e-7;
+        let tied = tail.largest.last().is_some_and(|l| *l <= above);
+        prop_assert!(tied || (tail.probability(above) / tail.exceed - 1.0).abs() < 1e-3);
         if tail.body.last().is_some_and(|last| *last < tail.threshold) {
             prop_assert!((tail.probability(tail.threshold) / tail.exceed - 1.0).abs() < 1e-9);
         }

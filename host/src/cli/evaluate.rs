@@ -26,7 +26,10 @@ pub struct EvaluateArgs {
     /// Only this detector
     #[arg(long, value_name = "ID")]
     detector: Option<String>,
-    /// Alerts are scores at or above this, whatever the rows say
+    /// What rows are ranked by: the detector's score, or how rare it is once drift is followed
+    #[arg(long, value_name = "WHAT", default_value = "score")]
+    by: By,
+    /// Alerts are scores (--by) at or above this, whatever the rows say
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
     threshold: Option<f64>,
     /// Windows judged before their end count too
@@ -73,6 +76,15 @@ pub struct EvaluateArgs {
     plot: Option<PathBuf>,
 }
 
+/// A number of a scored row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum By {
+    /// `score`
+    Score,
+    /// `tail`
+    Tail,
+}
+
 /// A time of a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Which {
@@ -116,7 +128,12 @@ pub fn run(args: EvaluateArgs) -> miette::Result<()> {
 fn evaluated(args: &EvaluateArgs) -> Result<Report, InputError> {
     let labels = Labels::read(&args.labels, &label_options(args))?;
     let incidents = args.incidents.as_deref().map(read_incidents).transpose()?;
-    let options = ScoreOptions { detector: args.detector.clone(), partial: args.partial, threshold: args.threshold };
+    let options = ScoreOptions {
+        detector: args.detector.clone(),
+        partial: args.partial,
+        tails: args.by == By::Tail,
+        threshold: args.threshold,
+    };
     let scores = read_scores(&args.scores, &options)?;
     let rows = || scores.series.iter().flat_map(|s| &s.rows);
     let start = rows().map(|r| r.start_ns).min().unwrap_or(0);

@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 /// Share of the time of the input that validates when there is no `--validation`.
 const VALIDATION_SHARE: f64 = 0.25;
+/// False alarms a day whose limits the report shows.
+const MARKED: [f64; 3] = [0.1, 1.0, 10.0];
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -72,12 +74,15 @@ pub fn run(args: TrainArgs) -> miette::Result<()> {
     let calibration = Calibration::fit(&mse, &log1p, rows_per_day)
         .into_diagnostic()
         .wrap_err("the model cannot be calibrated: give more benign traffic to validate with")?;
-    trained.report.calibrate(&calibration, &mse, &log1p);
+    for false_alarms in MARKED {
+        let p = (false_alarms / rows_per_day).min(1.0);
+        trained.report.mark(false_alarms, calibration.mse.score_at(p).exp(), calibration.log1p.score_at(p));
+    }
     trained.manifest.calibration = Some(calibration);
 
     let dir = args.output.clone().unwrap_or_else(|| model.path.clone());
     let written = Model::new(trained.manifest, trained.network)
-        .and_then(|model| model.save(&dir))
+        .and_then(|model| model.save(&dir).map(|()| model))
         .into_diagnostic()
         .wrap_err_with(|| format!("cannot write the model to {}", dir.display()))?;
     let text = trained.report.to_text();

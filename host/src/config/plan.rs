@@ -202,7 +202,7 @@ pub struct PipelinePlan {
     pub level_half_life_windows: f64,
     /// Ids of detectors.
     pub detectors: Vec<Arc<str>>,
-    /// How they speak together; `None`: each for itself.
+    /// How they speak together, as one; `None`: each for itself.
     pub combine: Option<CombinePlan>,
     /// When incidents open and close.
     pub incident: IncidentPlan,

@@ -24,21 +24,21 @@ pub struct Combiner {
 }
 
 impl Combiner {
-    /// `None` for the rule `any`: then each detector speaks for itself.
-    pub fn new(plan: &CombinePlan, heard: &[Heard]) -> Option<Self> {
+    /// `heard`: all that is followed in the pipeline.
+    pub fn new(plan: &CombinePlan, heard: &[Heard]) -> Self {
         let rule = match plan.rule {
-            CombineRule::Any => return None,
+            CombineRule::Any => Rule::Any,
             CombineRule::All => Rule::All,
             CombineRule::KOfN(k) => Rule::KOfN(k),
             CombineRule::TailSum => Rule::TailSum,
         };
-        Some(Self {
+        Self {
             id: Arc::from(COMBINED),
             plugin: Arc::from(rule.name()),
             rule,
             false_alarms_per_day: plan.false_alarms_per_day,
             heard: heard.to_vec(),
-        })
+        }
     }
 
     /// The scores of a tail sum can be followed, on each of these levels.

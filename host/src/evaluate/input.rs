@@ -190,7 +190,7 @@ pub fn parse_time(text: &str, unit: TimeUnit) -> Option<u64> {
     if let Ok(number) = text.parse::<f64>() {
         let ns = (number * nanos as f64).round();
         // Below 2^64, so that the cast keeps it.
-        return (number.is_finite() && ns >= 0.0 && ns < 1.8e19).then_some(ns as u64);
+        return (0.0..1.8e19).contains(&ns).then_some(ns as u64);
     }
     rfc3339(text)
 }

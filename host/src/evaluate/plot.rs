@@ -67,7 +67,7 @@ fn section(out: &mut String, d: &Evaluation) {
         // The left of a ROC curve is where detectors live: false alarm rates below one in a thousand.
         let plot = Plot::new(470.0, 300.0, Scale::log(0.5 / benign, 1.0), Scale::linear(0.0, 1.0));
         let rate = |p: &Point| (p.false_alarms as f64).max(0.5) / benign;
-        let title = format!("ROC: recall over the share of benign windows alerted, area {}", ratio(m.roc_auc));
+        let title = format!("ROC: recall over the false alarm rate, area {}", ratio(m.roc_auc));
         let points = thin(&ranking.points).map(|p| (rate(p), recall(p)));
         out.push_str(&plot.draw(&title, |svg| {
             plot.line(svg, points);

@@ -16,6 +16,8 @@ pub struct ScoreOptions {
     pub detector: Option<String>,
     /// Windows judged before their end too.
     pub partial: bool,
+    /// Take each row's tail (how rare its score is, after following the drift) for its score.
+    pub tails: bool,
     /// Alerts are scores at or above this, whatever the rows say.
     pub threshold: Option<f64>,
 }
@@ -54,6 +56,7 @@ struct Line {
     entity: Entity,
     window: Window,
     score: Option<f64>,
+    tail: Option<f64>,
     alert: Option<bool>,
     threshold: Option<f64>,
 }
@@ -102,8 +105,9 @@ pub fn read_scores(path: &Path, options: &ScoreOptions) -> Result<Scores, InputE
             partial += 1;
             return Ok(());
         }
+        let score = if options.tails { line.tail } else { line.score };
         let alert = match (options.threshold, line.alert) {
-            (Some(threshold), _) => line.score.is_some_and(|s| s >= threshold),
+            (Some(threshold), _) => score.is_some_and(|s| s >= threshold),
             (None, Some(alert)) => alert,
             (None, None) => {
                 return Err(wrong("the row has no `alert`: give --threshold to say which scores are one".into()));
@@ -122,13 +126,14 @@ pub fn read_scores(path: &Path, options: &ScoreOptions) -> Result<Scores, InputE
             entity: entity.clone(),
             start_ns,
             end_ns,
-            score: line.score,
+            score,
             alert,
             label: Label::Benign,
             events: Vec::new(),
             scored: true,
         };
-        let threshold = options.threshold.or(line.threshold);
+        // A row's threshold is one for its score.
+        let threshold = options.threshold.or(line.threshold.filter(|_| !options.tails));
         // Revisions come one after the other: the last is what the detector thought in the end.
         match series.places.entry((entity, start_ns, end_ns)) {
             std::collections::hash_map::Entry::Occupied(place) => {
@@ -217,8 +222,12 @@ mod tests {
         let scores = read(&rows, &ScoreOptions { threshold: Some(2.0), ..Default::default() }).unwrap();
         let alerts: Vec<bool> = scores.series[0].rows.iter().map(|r| r.alert).collect();
         assert_eq!((alerts, scores.series[0].threshold), (vec![true, false, false], Some(2.0)));
+        let rows = [line("ae", "a", 0, r#""score":2.0,"tail":5.5,"alert":false,"threshold":3.0"#), rows[2].clone()];
+        let tails = ScoreOptions { tails: true, threshold: Some(5.0), ..Default::default() };
+        let scores = read(&rows, &tails).unwrap();
+        assert_eq!((scores.series[0].rows[0].score, scores.series[0].rows[0].alert), (Some(5.5), true));
         let error = read(&rows, &ScoreOptions::default()).unwrap_err();
-        assert_eq!(error, "scores.jsonl:3: the row has no `alert`: give --threshold to say which scores are one");
+        assert_eq!(error, "scores.jsonl:2: the row has no `alert`: give --threshold to say which scores are one");
     }
 
     #[test]

@@ -431,7 +431,7 @@ fn build_pipeline(
         let followers = followers.get_or_insert_with(|| state::followers(plan, pipeline, &detectors, live));
         let heard = followers.heard();
         detectors.iter_mut().for_each(|d| d.hear(&heard));
-        let combiner = pipeline.combine.as_ref().and_then(|c| Combiner::new(c, &heard));
+        let combiner = pipeline.combine.as_ref().map(|c| Combiner::new(c, &heard));
         workers.push(Worker::new(&pipeline.id, shard, frames, detectors, combiner, scores.is_some()));
     }
     let followers = followers.unwrap_or_else(|| Followers::new(Vec::new()));

@@ -318,3 +318,83 @@ impl HostModel for State {
         self.table.delete(model).map(drop).map_err(Into::into)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inference::{Activation, Backend, Model, Network};
+    use arrow_array::{Float64Array, Int64Array, RecordBatch};
+
+    /// Explains nothing and loses nothing.
+    struct Silent;
+
+    impl Backend for Silent {
+        fn name(&self) -> String {
+            "silent".into()
+        }
+        fn scorer(&self, _: &Arc<Model>) -> Result<Box<dyn Scorer>, InferenceError> {
+            Ok(Box::new(Silent))
+        }
+    }
+
+    impl Scorer for Silent {
+        fn losses(&mut self, columns: &[&[f64]], out: &mut Losses) -> Result<(), InferenceError> {
+            out.mse = columns[0].iter().map(|&x| x as f32).collect();
+            Ok(())
+        }
+        fn explain(&mut self, _: &[f64]) -> Result<Vec<crate::inference::FeatureError>, InferenceError> {
+            Ok(Vec::new())
+        }
+    }
+
+    /// Scores with a model of the feature `n`.
+    fn inference() -> Inference {
+        let manifest = "format_version = 1\nname = 'm'\nfeatures = [{ name = 'n', center = 0.0, scale = 1.0 }]\n\
+                        architecture = { kind = 'mlp-autoencoder', dims = [1, 1], activation = 'relu' }";
+        let network = Network { layers: Vec::new(), activation: Activation::Relu };
+        let manifest = toml::from_str(manifest).unwrap();
+        let model = Model { manifest, network, digest: String::new(), dir: Default::default() };
+        let models = Arc::new(Models::default());
+        models.insert("m", Arc::new(model), Arc::new(Silent));
+        Inference::new(models, &["m".into()])
+    }
+
+    fn batch(column: Arc<dyn arrow_array::Array>) -> Batch {
+        Batch::lent(RecordBatch::try_from_iter([("n", column)]).unwrap())
+    }
+
+    #[test]
+    fn so_many_rows_are_explained_in_one_call() {
+        let mut inference = inference();
+        let ModelHandle(name) = inference.open("p", "m").unwrap();
+        let rows = batch(Arc::new(Float64Array::from(vec![1.0; 2 * EXPLAIN_ROWS])));
+        let asked: Vec<u32> = (0..EXPLAIN_ROWS as u32 + 1).collect();
+        let model = inference.model(&name).unwrap();
+        assert_eq!(model.explain(&rows, &asked[1..]).unwrap().len(), EXPLAIN_ROWS);
+        assert!(matches!(model.explain(&rows, &asked), Err(Error::Quota(_))));
+        // Also where it is always the same row.
+        assert!(matches!(model.explain(&rows, &vec![0; EXPLAIN_ROWS + 1]), Err(Error::Quota(_))));
+    }
+
+    #[test]
+    fn any_number_will_do_for_a_feature() {
+        let mut inference = inference();
+        let ModelHandle(name) = inference.open("p", "m").unwrap();
+        let model = inference.model(&name).unwrap();
+        model.score(&batch(Arc::new(Int64Array::from(vec![Some(3), None])))).unwrap();
+        assert!(model.losses.mse[0] == 3.0 && model.losses.mse[1].is_nan());
+        let text = batch(Arc::new(arrow_array::StringArray::from(vec!["3"])));
+        assert!(matches!(model.score(&text), Err(Error::Schema(m)) if m.ends_with(": `n`")));
+    }
+
+    #[test]
+    fn a_model_stays_the_same_during_a_call() {
+        let mut inference = inference();
+        let ModelHandle(name) = inference.open("p", "m").unwrap();
+        let (model, first) = inference.models.get("m").unwrap();
+        assert_eq!(inference.models.insert("m", model, Arc::new(Silent)), first + 1);
+        assert_eq!(inference.model(&name).unwrap().slot.revision, first);
+        inference.begin();
+        assert_eq!(inference.model(&name).unwrap().slot.revision, first + 1);
+    }
+}

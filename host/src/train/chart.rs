@@ -26,9 +26,17 @@ pub(super) fn number(x: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Linear,
+    Log,
+    /// Linear around 0, logarithmic far from it, on both sides.
+    Both,
+}
+
 /// Values to pixels along one direction.
 struct Scale {
-    log: bool,
+    kind: Kind,
     from: f64,
     to: f64,
     start: f64,
@@ -37,13 +45,21 @@ struct Scale {
 
 impl Scale {
     fn at(&self, x: f64) -> f64 {
-        let of = |x: f64| if self.log { x.max(f64::MIN_POSITIVE).log10() } else { x };
+        let of = |x: f64| match self.kind {
+            Kind::Linear => x,
+            Kind::Log => x.max(f64::MIN_POSITIVE).log10(),
+            Kind::Both => x.asinh(),
+        };
         let part = (of(x) - of(self.from)) / (of(self.to) - of(self.from));
         self.start + part * (self.end - self.start)
     }
 
     fn ticks(&self) -> Vec<f64> {
-        if self.log {
+        if self.kind == Kind::Both {
+            let ticks = [-100.0, -30.0, -10.0, -3.0, -1.0, 0.0, 1.0, 3.0, 10.0, 30.0, 100.0];
+            return ticks.into_iter().filter(|x| *x >= self.from && *x <= self.to).collect();
+        }
+        if self.kind == Kind::Log {
             let decades = self.to.log10() - self.from.log10();
             let parts: &[f64] = match decades {
                 d if d < 1.5 => &[1.0, 2.0, 3.0, 5.0, 7.0],
@@ -142,8 +158,8 @@ fn text(svg: &mut String, at: (f64, f64), anchor: &str, colour: &str, what: &str
     let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{what}</text>");
 }
 
-fn scale(log: bool, from: f64, to: f64) -> Scale {
-    Scale { log, from, to, start: 0.0, end: 1.0 }
+fn scale(kind: Kind, from: f64, to: f64) -> Scale {
+    Scale { kind, from, to, start: 0.0, end: 1.0 }
 }
 
 /// Text that may stand in HTML.
@@ -158,8 +174,8 @@ pub(super) fn losses(report: &Report) -> String {
     let (least, most) = finite().fold((f64::MAX, f64::MIN), |(a, b), l| (a.min(l), b.max(l)));
     let (least, most) = if least > most { (0.1, 1.0) } else { (least, most) };
     let longest = report.runs.iter().map(|r| r.epochs.len()).max().unwrap_or(1).max(2);
-    let x = scale(false, 1.0, longest as f64);
-    let y = scale(true, least / 1.15, most * 1.15);
+    let x = scale(Kind::Linear, 1.0, longest as f64);
+    let y = scale(Kind::Log, least / 1.15, most * 1.15);
     let mut plot = Plot::new(960.0, 300.0, 64.0, x, y, ("epoch", "loss (scales squared)"), "Loss by epoch");
     let kept_last = (0..report.runs.len()).filter(|k| *k != report.best).chain([report.best]);
     for k in kept_last {
@@ -205,7 +221,7 @@ pub(super) fn histogram(h: &Histogram) -> String {
     let from = marks().fold(value(h.start), f64::min);
     let to = marks().map(stretch).fold(value(end), f64::max);
     let most = h.counts.iter().copied().max().unwrap_or(1).max(2) as f64;
-    let (x, y) = (scale(h.log, from, to), scale(true, 0.7, most * 1.6));
+    let (x, y) = (scale(if h.log { Kind::Log } else { Kind::Linear }, from, to), scale(Kind::Log, 0.7, most * 1.6));
     let mut plot = Plot::new(470.0, 290.0, 58.0, x, y, (&h.axis, "validation rows per bin"), &h.title);
     for (k, count) in h.counts.iter().enumerate().filter(|(_, c)| **c > 0) {
         let left = plot.x.at(value(h.start + h.step * k as f64));
@@ -238,10 +254,9 @@ pub(super) fn scales(report: &Report) -> String {
     let reach = ends.map(f64::abs).fold(3.0, f64::max).min(report.features.first().map_or(50.0, |f| f.clip)) * 1.05;
     let row = 22.0;
     let height = row * report.features.len() as f64 + 58.0;
-    let (x, y) = (scale(false, -reach, reach), scale(false, report.features.len() as f64, 0.0));
+    let (x, y) = (scale(Kind::Both, -reach, reach), scale(Kind::Linear, report.features.len() as f64, 0.0));
     let axis = "prepared value: distance from the center, in scales";
     let mut plot = Plot::new(960.0, height, 172.0, x, y, (axis, ""), "Prepared values of each feature");
-    (plot.y.from, plot.y.to) = (report.features.len() as f64, 0.0);
     let zero = plot.x.at(0.0);
     line(&mut plot.svg, (zero, plot.y.start), (zero, plot.y.end), AXIS, 1.0, "");
     for (k, f) in report.features.iter().enumerate() {
@@ -280,9 +295,12 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_within() {
-        assert_eq!(scale(false, 0.0, 12.0).ticks(), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
-        assert_eq!(scale(true, 0.5, 2000.0).ticks(), [1.0, 10.0, 100.0, 1000.0]);
-        let s = Scale { log: true, from: 1.0, to: 100.0, start: 0.0, end: 200.0 };
+        assert_eq!(scale(Kind::Linear, 0.0, 12.0).ticks(), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
+        assert_eq!(scale(Kind::Log, 0.5, 2000.0).ticks(), [1.0, 10.0, 100.0, 1000.0]);
+        let s = Scale { kind: Kind::Log, from: 1.0, to: 100.0, start: 0.0, end: 200.0 };
         assert!((s.at(10.0) - 100.0).abs() < 1e-9);
+        let s = Scale { kind: Kind::Both, from: -5.0, to: 5.0, start: 0.0, end: 200.0 };
+        assert_eq!(s.ticks(), [-3.0, -1.0, 0.0, 1.0, 3.0]);
+        assert!((s.at(0.0) - 100.0).abs() < 1e-9);
     }
 }

@@ -62,7 +62,7 @@ impl Report {
         self.learning(&mut out);
         self.errors(&mut out);
         self.feature_tables(&mut out);
-        let _ = write!(out, "<footer>Made by {}. Times are UTC.</footer></main></body></html>\n", escape(&self.tool));
+        let _ = writeln!(out, "<footer>Made by {}. Times are UTC.</footer></main></body></html>", escape(&self.tool));
         out
     }
 

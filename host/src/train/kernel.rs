@@ -1,12 +1,13 @@
 //! The arithmetic of training: forward, backward and the step. Rows stand in lanes, 16 to a tile, so that every inner loop
 //! runs over a fixed number of floats and becomes vector code; a dispatch at run time picks the widest vectors. Sums are
-//! taken in one fixed order and nothing is fused (no FMA), so every machine trains the same weights, bit for bit.
+//! taken in one fixed order and nothing is fused (no FMA), so the vectors' width does not change a bit of the result.
 
 /// Rows of a tile.
 pub(super) const LANES: usize = 16;
 /// One value of each row of a tile.
 pub(super) type Lane = [f32; LANES];
-/// Outputs worked out at once: accumulators that stay in registers.
+/// Outputs worked out at once: accumulators that stay in registers. Loops over them are written out, or the compiler keeps
+/// the accumulators in memory and adds them float by float.
 const BLOCK: usize = 4;
 
 /// Weights and biases: per layer `outputs x inputs` weights, row after row, then `outputs` biases.
@@ -33,6 +34,8 @@ pub(super) struct Workspace {
     /// Per layer (inputs first), per tile, per unit.
     pub values: Vec<Vec<Lane>>,
     deltas: Vec<Vec<Lane>>,
+    /// The gradient before the lanes are summed up.
+    sums: Vec<Lane>,
     /// As [`Mlp::params`].
     pub gradient: Vec<f32>,
 }
@@ -42,7 +45,9 @@ impl Workspace {
     pub fn new(dims: &[usize], rows: usize) -> Self {
         let tiles = rows.div_ceil(LANES);
         let buffers = || dims.iter().map(|d| vec![[0.0; LANES]; d * tiles]).collect::<Vec<_>>();
-        Self { tiles, rows: 0, values: buffers(), deltas: buffers(), gradient: vec![0.0; Mlp::len(dims)] }
+        let params = Mlp::len(dims);
+        let sums = vec![[0.0; LANES]; params];
+        Self { tiles, rows: 0, values: buffers(), deltas: buffers(), sums, gradient: vec![0.0; params] }
     }
 
     /// Most rows at once.
@@ -137,18 +142,17 @@ fn gradient_any(mlp: &Mlp, ws: &mut Workspace) -> f64 {
         let (inputs, outputs) = (d[0], d[1]);
         let at = end - (inputs + 1) * outputs;
         let weight = &mlp.params[at..at + inputs * outputs];
-        let (gw, gb) = ws.gradient[at..end].split_at_mut(inputs * outputs);
+        let (gw, gb) = ws.sums[at..end].split_at_mut(inputs * outputs);
         end = at;
         let x = &ws.values[k][..tiles * inputs];
         let (before, after) = ws.deltas.split_at_mut(k + 1);
         let delta = &after[0][..tiles * outputs];
         weight_gradient(inputs, outputs, x, delta, gw);
-        for (o, g) in gb.iter_mut().enumerate() {
-            let mut sum = [0.0; LANES];
+        for (o, sum) in gb.iter_mut().enumerate() {
+            *sum = [0.0; LANES];
             for d in delta.chunks_exact(outputs) {
-                add(&mut sum, &d[o]);
+                add(sum, &d[o]);
             }
-            *g = total(&sum);
         }
         if k > 0 {
             let tiles = before[k].chunks_exact_mut(inputs).zip(x.chunks_exact(inputs));
@@ -161,6 +165,9 @@ fn gradient_any(mlp: &Mlp, ws: &mut Workspace) -> f64 {
                 }
             }
         }
+    }
+    for (g, sum) in ws.gradient.iter_mut().zip(&ws.sums) {
+        *g = total(sum);
     }
     loss
 }
@@ -234,9 +241,10 @@ fn affine_back(weight: &[f32], dy: &[Lane], dx: &mut [Lane]) {
         let mut sum = [[0.0; LANES]; BLOCK];
         for (dy, w) in dy.iter().zip(weight.chunks_exact(inputs)) {
             let w = &w[at..at + BLOCK];
-            for j in 0..BLOCK {
-                add_scaled(&mut sum[j], w[j], dy);
-            }
+            add_scaled(&mut sum[0], w[0], dy);
+            add_scaled(&mut sum[1], w[1], dy);
+            add_scaled(&mut sum[2], w[2], dy);
+            add_scaled(&mut sum[3], w[3], dy);
         }
         dx[at..at + BLOCK].copy_from_slice(&sum);
     }
@@ -249,29 +257,28 @@ fn affine_back(weight: &[f32], dy: &[Lane], dx: &mut [Lane]) {
     }
 }
 
-/// `dW = dy x^T`, summed over all rows.
+/// `dW = dy x^T`, summed over all tiles but not over lanes: the shuffles of that would spill into the loops here.
 #[inline(always)]
-fn weight_gradient(inputs: usize, outputs: usize, x: &[Lane], dy: &[Lane], out: &mut [f32]) {
-    for o in 0..outputs {
+fn weight_gradient(inputs: usize, outputs: usize, x: &[Lane], dy: &[Lane], out: &mut [Lane]) {
+    for (o, out) in out.chunks_exact_mut(inputs).enumerate() {
         let whole = inputs / BLOCK * BLOCK;
         for i in (0..whole).step_by(BLOCK) {
             let mut sum = [[0.0; LANES]; BLOCK];
             for (x, dy) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
                 let (x, dy) = (&x[i..i + BLOCK], &dy[o]);
-                for j in 0..BLOCK {
-                    add_product(&mut sum[j], &x[j], dy);
-                }
+                add_product(&mut sum[0], &x[0], dy);
+                add_product(&mut sum[1], &x[1], dy);
+                add_product(&mut sum[2], &x[2], dy);
+                add_product(&mut sum[3], &x[3], dy);
             }
-            for j in 0..BLOCK {
-                out[o * inputs + i + j] = total(&sum[j]);
-            }
+            out[i..i + BLOCK].copy_from_slice(&sum);
         }
         for i in whole..inputs {
             let mut sum = [0.0; LANES];
             for (x, dy) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
                 add_product(&mut sum, &x[i], &dy[o]);
             }
-            out[o * inputs + i] = total(&sum);
+            out[i] = sum;
         }
     }
 }

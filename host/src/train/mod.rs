@@ -1,7 +1,8 @@
 //! Training of autoencoders. Comes in: benign rows of features, those to learn from and later ones to validate with; goes
 //! out: a model (manifest and weights), the validation rows' losses for the calibration, and a report for people. Refused:
 //! too few rows, features that say nothing, rows that do not fit each other. Rows with a feature that is not finite are
-//! left out and counted. Repeatable: the same rows and options make the same weights, on every machine.
+//! left out and counted. Repeatable: the same rows and options make the same weights, whatever the processor (machines
+//! whose libm rounds a logarithm or cosine otherwise may differ in the last bit).
 
 mod chart;
 mod error;
@@ -12,6 +13,8 @@ mod options;
 mod prepare;
 mod random;
 mod report;
+#[cfg(test)]
+mod report_tests;
 mod rows;
 mod run;
 #[cfg(test)]

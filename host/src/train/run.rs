@@ -49,7 +49,8 @@ impl Plan {
         let batch = options.batch.min((rows / 8).max(32));
         let steps = rows.div_ceil(batch).max(1) as u32;
         let epochs = options.epochs.max(options.least_steps.div_ceil(steps));
-        Self { batch, epochs, patience: options.patience * epochs / options.epochs }
+        let patience = u64::from(options.patience) * u64::from(epochs) / u64::from(options.epochs);
+        Self { batch, epochs, patience: patience.try_into().unwrap_or(u32::MAX) }
     }
 }
 

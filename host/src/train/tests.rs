@@ -7,7 +7,7 @@ use crate::inference::Input;
 use crate::model::time::SECOND;
 
 /// Rows of one hidden level that four features follow, each with its own noise, and one that never changes.
-fn made(rows: usize, seed: u64) -> Rows {
+pub(super) fn made(rows: usize, seed: u64) -> Rows {
     let mut random = Random::new(seed);
     let mut columns = vec![Vec::new(); 5];
     for _ in 0..rows {
@@ -27,7 +27,7 @@ fn made(rows: usize, seed: u64) -> Rows {
     }
 }
 
-fn quick() -> Options {
+pub(super) fn quick() -> Options {
     Options { hidden: Some(vec![8, 2, 8]), epochs: 15, least_steps: 600, seeds: vec![1, 2], ..Options::default() }
 }
 

@@ -16,6 +16,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct EventLabels {
     events: Vec<(Event, Who)>,
+    /// False: there are flows, and none of them belongs to the event.
+    findable: Vec<bool>,
     flows: Option<Vec<AttackFlow>>,
 }
 
@@ -53,7 +55,7 @@ impl EventLabels {
             let who = Who::parse(&entity);
             events.push((Event { id: csv.text(id).into(), kind, entity, start_ns, end_ns }, who));
         }
-        Self { events, flows: None }.with_flows(path, options)
+        Self { findable: vec![true; events.len()], events, flows: None }.with_flows(path, options)
     }
 
     /// The JSON lines of `kaminari generate --truth`; those of exporters are skipped.
@@ -74,7 +76,7 @@ impl EventLabels {
             events.push((Event { id, kind: truth.kind, entity: truth.target, start_ns, end_ns }, who));
             Ok(())
         })?;
-        Self { events, flows: None }.with_flows(path, options)
+        Self { findable: vec![true; events.len()], events, flows: None }.with_flows(path, options)
     }
 
     /// Adds the flows, and makes every event as long as its flows.
@@ -106,20 +108,24 @@ impl EventLabels {
             }
             let event = &mut self.events[*number].0;
             event.start_ns = event.start_ns.min(at_ns);
-            event.end_ns = event.end_ns.max(at_ns + 1);
+            if at_ns > event.end_ns {
+                event.end_ns = at_ns + 1;
+            }
             flows.push(AttackFlow { at_ns, dst, event: *number });
         }
         if !any {
             return Err(InputError::empty(path, "no flows"));
         }
+        self.findable.fill(false);
+        flows.iter().for_each(|f| self.findable[f.event] = true);
         flows.sort_by_key(|f| (f.at_ns, f.event));
         self.flows = Some(flows);
         Ok(self)
     }
 
-    /// All of them.
+    /// Those that there is anything of.
     pub fn events(&self) -> impl Iterator<Item = &Event> {
-        self.events.iter().map(|(e, _)| e)
+        self.events.iter().zip(&self.findable).filter(|(_, findable)| **findable).map(|((e, _), _)| e)
     }
 
     pub(super) fn apply(&self, series: &mut Series, span: (u64, u64)) -> Labelled {
@@ -131,13 +137,12 @@ impl EventLabels {
             return out;
         }
         // Places of the events that are left in the list of those that are.
-        let with_flows: Option<BTreeSet<usize>> = self.flows.as_ref().map(|f| f.iter().map(|f| f.event).collect());
         let mut places = vec![None; self.events.len()];
         let mut silent = Vec::new();
         for (number, (event, _)) in self.events.iter().enumerate() {
             if !overlap((event.start_ns, event.end_ns), span) {
                 out.outside += 1;
-            } else if with_flows.as_ref().is_some_and(|w| !w.contains(&number)) {
+            } else if !self.findable[number] {
                 silent.push(event.id.clone());
             } else {
                 places[number] = Some(out.events.len());
