@@ -6,6 +6,7 @@ mod decode;
 mod evaluate;
 mod generate;
 mod list;
+mod model;
 mod replay;
 mod run;
 mod signals;
@@ -89,6 +90,8 @@ enum Verb {
     Train(train::TrainArgs),
     /// Hold the scores and incidents of a replay against labels: how good the detectors are
     Evaluate(evaluate::EvaluateArgs),
+    /// Look at a model directory
+    Model(model::ModelArgs),
     /// Make labelled flow traffic, or a configuration to start from
     Generate(generate::GenerateArgs),
     /// Show what this build offers: source and sink types, features, key levels
@@ -105,6 +108,7 @@ fn dispatch(verb: Verb) -> miette::Result<()> {
         Verb::Replay(args) => replay::run(args),
         Verb::Train(args) => train::run(args),
         Verb::Evaluate(args) => evaluate::run(args),
+        Verb::Model(args) => model::run(args),
         Verb::Generate(args) => generate::run(args),
         Verb::List(args) => list::run(args),
         Verb::Completion(args) => completion::run(args),
