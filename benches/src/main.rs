@@ -3,9 +3,10 @@
 //! (`bench,case,unit,value,rep`). Refused: a stage that loses a record while it is measured.
 //!
 //! `cargo xtask bench` runs it with everything else; alone:
-//! `cargo run --release -p kaminari-bench -- target/plugins [decode|window|plugin]...`
+//! `cargo run --release -p kaminari-bench -- target/plugins [decode|window|plugin|inference]...`
 
 mod decode;
+mod inference;
 mod measure;
 mod plugin;
 mod traffic;
@@ -17,8 +18,12 @@ use std::process::ExitCode;
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 type Bench = fn(&Path) -> Outcome;
 
-const BENCHES: [(&str, Bench); 3] =
-    [("decode", |_| decode::run()), ("window", |_| window::run()), ("plugin", plugin::run)];
+const BENCHES: [(&str, Bench); 4] = [
+    ("decode", |_| decode::run()),
+    ("window", |_| window::run()),
+    ("plugin", plugin::run),
+    ("inference", |_| inference::run()),
+];
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -26,7 +31,7 @@ fn main() -> ExitCode {
     let names: Vec<String> = args.collect();
     let unknown = names.iter().any(|n| !BENCHES.iter().any(|(known, _)| known == n));
     let Some(plugins) = plugins.filter(|_| !unknown) else {
-        eprintln!("usage: kaminari-bench FOLDER-OF-PLUGINS [decode|window|plugin]...");
+        eprintln!("usage: kaminari-bench FOLDER-OF-PLUGINS [decode|window|plugin|inference]...");
         return ExitCode::from(2);
     };
     measure::header();

@@ -118,7 +118,7 @@ fn components(section: &str, defs: &[ComponentDef]) -> String {
 }
 
 /// Columns as wide as their widest entry, the last one as it is.
-fn table<const N: usize>(rows: Vec<[&str; N]>) -> String {
+pub(super) fn table<const N: usize>(rows: Vec<[&str; N]>) -> String {
     let widths: Vec<usize> = (0..N).map(|i| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0)).collect();
     let mut out = String::new();
     for row in rows {

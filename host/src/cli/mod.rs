@@ -7,6 +7,7 @@ mod evaluate;
 mod generate;
 mod labels;
 mod list;
+mod model;
 mod replay;
 mod run;
 mod signals;
@@ -90,6 +91,8 @@ enum Verb {
     Train(train::TrainArgs),
     /// Hold the scores and incidents of a replay against labels: how good the detectors are
     Evaluate(evaluate::EvaluateArgs),
+    /// Look at a model directory
+    Model(model::ModelArgs),
     /// Make labelled flow traffic, or a configuration to start from
     Generate(generate::GenerateArgs),
     /// Show what this build offers: source and sink types, features, key levels
@@ -106,6 +109,7 @@ fn dispatch(verb: Verb) -> miette::Result<()> {
         Verb::Replay(args) => replay::run(args),
         Verb::Train(args) => train::run(args),
         Verb::Evaluate(args) => evaluate::run(args),
+        Verb::Model(args) => model::run(args),
         Verb::Generate(args) => generate::run(args),
         Verb::List(args) => list::run(args),
         Verb::Completion(args) => completion::run(args),

@@ -1,5 +1,6 @@
 //! Mathematics of `L` rows at once: loops over arrays of a fixed length, without calls and branches, so that the
-//! compiler makes vector instructions of them. Accuracy: [`tanh`] 3e-7 absolute, the logarithms 1e-7 relative.
+//! compiler makes vector instructions of them. Accuracy: [`tanh`] 4e-7 absolute, the logarithms 2e-7 (`f32`) and 1e-11
+//! (`f64`) relative.
 
 /// `a * b + c`: one instruction where there is one. (Without one, `mul_add` would be a slow call.)
 #[inline(always)]
@@ -99,7 +100,7 @@ mod tests {
             tanh::<3, false>(&mut plain);
             tanh::<3, true>(&mut fused);
             for got in [plain[1], fused[2]] {
-                assert!((f64::from(got) - expected).abs() <= 3e-7, "tanh {x}: {got}, not {expected}");
+                assert!((f64::from(got) - expected).abs() <= 4e-7, "tanh {x}: {got}, not {expected}");
             }
         }
     }
@@ -121,7 +122,7 @@ mod tests {
             signed_ln_1p_64::<3, false>(&mut plain);
             signed_ln_1p_64::<3, true>(&mut fused);
             for got in [plain[0], fused[2]] {
-                assert!((got - expected).abs() <= 1e-12 * expected.abs(), "ln(1+{x}): {got}, not {expected}");
+                assert!((got - expected).abs() <= 1e-11 * expected.abs(), "ln(1+{x}): {got}, not {expected}");
                 assert_eq!(got.is_sign_negative(), x.is_sign_negative());
             }
         }

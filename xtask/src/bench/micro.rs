@@ -8,9 +8,23 @@ use std::process::{Command, Stdio};
 /// Window cases that are figures; the others are raw rows.
 const IN_TABLE: [&str; 3] = ["demo levels", "four levels", "dst_addr"];
 
+/// How many times as fast as with matrix products scoring should be, by network; at this batch.
+const INFERENCE_GOALS: [(&str, f64); 2] = [("A", 2.0), ("B", 1.7)];
+const INFERENCE_BATCH: &str = "1024";
+
+/// Decoding, windows and plugins.
 pub fn run(results: &mut Results) -> Result<()> {
+    measure(&["decode", "window", "plugin"], results)
+}
+
+/// Scoring with a model.
+pub fn inference(results: &mut Results) -> Result<()> {
+    measure(&["inference"], results)
+}
+
+fn measure(names: &[&str], results: &mut Results) -> Result<()> {
     let mut command = Command::new(target().join("release/kaminari-bench"));
-    command.arg(target().join("plugins"));
+    command.arg(target().join("plugins")).args(names);
     let out = command.stderr(Stdio::inherit()).output().context("cannot start kaminari-bench")?;
     if !out.status.success() {
         bail!("kaminari-bench failed ({})", out.status);
@@ -38,9 +52,24 @@ pub fn run(results: &mut Results) -> Result<()> {
                 let name = case.replace("ratio", "wasm over native");
                 results.at_most(&format!("plugin call, {name}"), median, 1.5, unit);
             }
+            ("inference", _) => inference_figure(results, case, median, unit),
             // Parts of a figure: in the raw rows.
             _ => say(&format!("{bench}: {case}: {median:.2} {unit}")),
         }
     }
     Ok(())
+}
+
+fn inference_figure(results: &mut Results, case: &str, median: f64, unit: &str) {
+    let goal = INFERENCE_GOALS.iter().find(|(net, _)| case == format!("{net} {INFERENCE_BATCH}: ratio"));
+    match goal {
+        Some((net, goal)) => {
+            results.at_least(&format!("inference, {net}: our kernel over matrixmultiply"), median, *goal, unit)
+        }
+        None if case.contains(&format!(" {INFERENCE_BATCH}: ")) => {
+            let name = case.replace(&format!(" {INFERENCE_BATCH}"), "");
+            results.figure(&format!("inference, {name}, one core"), median, unit);
+        }
+        None => say(&format!("inference: {case}: {} {unit}", crate::report::short(median))),
+    }
 }

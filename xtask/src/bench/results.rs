@@ -49,6 +49,12 @@ impl Results {
         self.figures.push(Figure { name: name.into(), measured: shown(value, unit), goal: Some(goal) });
     }
 
+    /// A figure that should not be below its goal.
+    pub fn at_least(&mut self, name: &str, value: f64, goal: f64, unit: &str) {
+        let goal = (format!(">= {}", shown(goal, unit)), value >= goal);
+        self.figures.push(Figure { name: name.into(), measured: shown(value, unit), goal: Some(goal) });
+    }
+
     /// A figure in words, with a goal in words.
     pub fn said(&mut self, name: &str, measured: String, goal: &str, met: bool) {
         self.figures.push(Figure { name: name.into(), measured, goal: Some((goal.into(), met)) });
@@ -125,10 +131,11 @@ mod tests {
         results.row("path", "v9", "cpu_s/M flows", 1.75, 3);
         results.at_most("v9", results.median("path", "v9"), 1.5, "CPU s");
         results.figure("rate", 1.5e6, "flows/s");
+        results.at_least("ratio", 2.5, 2.0, "x");
         assert_eq!(results.csv().lines().nth(1), Some("path,v9,cpu_s/M flows,1.250000,1"));
         let table = results.markdown();
         assert!(
-            table.contains("| v9 | 1.75 CPU s | <= 1.50 CPU s | **no** |\n| rate | 1.50M flows/s |  |  |"),
+            table.contains("| v9 | 1.75 CPU s | <= 1.50 CPU s | **no** |\n| rate | 1.50M flows/s |  |  |\n| ratio | 2.50 x | >= 2.00 x | yes |"),
             "{table}"
         );
         // Nothing measured is no goal met.
