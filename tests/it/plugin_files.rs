@@ -30,7 +30,7 @@ pub fn detector(plugin: &Arc<LoadedPlugin>, config: serde_json::Value, features:
 }
 
 /// As a config without a `calibration` table has it.
-pub const FOLLOW: FollowPlan = FollowPlan { follow: true, max_shift: 4.0, warm_up_rows: 20_000 };
+pub const FOLLOW: FollowPlan = FollowPlan { follow: true, max_shift: 1.25, warm_up_rows: 20_000 };
 
 /// A pipeline of hosts in windows of 10 s.
 pub fn offer(features: &[&str]) -> Offer {

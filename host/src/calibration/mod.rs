@@ -59,7 +59,7 @@ impl Calibration {
         }
         check_rows_per_day(rows_per_day)?;
         let scores: Vec<f64> = mse.iter().zip(log1p).map(|(m, l)| raw_score(*m, *l)).collect();
-        Ok(Self { rows_per_day, score: Tail::fit(&scores)? })
+        Ok(Self { rows_per_day, score: Tail::fit(&scores, scores.len() as f64 / rows_per_day)? })
     }
 
     /// Says what is wrong with a calibration that was read from a file.

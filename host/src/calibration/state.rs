@@ -140,27 +140,15 @@ impl Follower {
 
 impl State {
     fn check(&self) -> Result<(), String> {
-        let counts = [
-            ("rows", self.rows),
-            ("step_rows", self.step_rows),
-            ("rate_rows", self.rate_rows),
-            ("rate_steps", self.rate_steps),
-        ];
-        for (name, count) in counts.into_iter().chain(self.bins.values().map(|weight| ("a bin", *weight))) {
-            if !(count >= 0.0 && count.is_finite()) {
-                return Err(format!("{name} holds {count}, which is no count"));
+        for (name, number) in
+            [("shift", self.shift), ("rows", self.rows), ("time_ns", self.time_ns), ("seen_ns", self.seen_ns)]
+        {
+            if !(number >= 0.0 && number.is_finite()) {
+                return Err(format!("{name} {number} must be a finite number, not below 0"));
             }
         }
-        if let Some(bin) = self.bins.keys().find(|bin| !(-super::follow::BINS..=super::follow::BINS).contains(*bin)) {
-            return Err(format!("there is no bin {bin}"));
-        }
-        if self.trained.is_some() != self.tail.is_some() {
-            return Err("a followed tail without the trained one, or the other way round".into());
-        }
-        for (name, tail) in [("trained", self.trained.as_ref().map(|t| &t.tail)), ("tail", self.tail.as_ref())] {
-            if let Some(Err(e)) = tail.map(|t| t.check()) {
-                return Err(format!("{name}: {e}"));
-            }
+        if let Some(Err(e)) = self.trained.as_ref().map(|t| t.tail.check()) {
+            return Err(format!("trained: {e}"));
         }
         if let Some(trained) = self.trained.as_ref().filter(|t| !(t.rows_per_day > 0.0 && t.rows_per_day.is_finite())) {
             return Err(format!("trained rows_per_day {} must be a finite number above 0", trained.rows_per_day));

@@ -1,18 +1,25 @@
 //! The tail of a distribution of scores: peaks over threshold (Pickands 1975; Siffer et al. 2017, "SPOT"). The excesses
 //! are taken for exponential, the generalised Pareto distribution of shape 0: so few and tied excesses settle no shape,
-//! and a shape that is off by a little is off by orders of magnitude far out. What was seen counts for more than the fit:
-//! no score is called rarer than it was among the scores of the fit.
+//! and a shape that is off by a little is off by orders of magnitude far out. Where the scores are of a day or more, what was
+//! seen counts for more than the fit: hardly any score is called rarer than it was. (Fewer scores have too few large ones to
+//! be a measure, and one stray row among them would be the limit.)
 
 use serde::{Deserialize, Serialize};
 
 /// Least number of scores.
 pub const MIN_SCORES: usize = 100;
 /// Share of the scores that makes the tail.
-pub const EXCEED: f64 = 0.005;
+pub const EXCEED: f64 = 0.025;
 /// Least number of excesses; with fewer than `MIN_EXCESSES / EXCEED` scores the tail begins earlier.
 pub const MIN_EXCESSES: usize = 8;
 /// So many of the largest scores are kept: with one false alarm a day asked for, those of as many days of the fit.
 pub const LARGEST: usize = 20;
+/// Days of scores from which on the largest count.
+const LARGEST_FROM_DAYS: f64 = 0.9;
+/// A score within this share of one that was seen is no news: the same row again, scored by other arithmetic.
+const MARGIN: f64 = 0.01;
+/// The largest scores count at most where the fit has this many times their excess: the harm of a stray row has a bound.
+const LARGEST_CAP: f64 = 2.0;
 /// Tail probabilities that the body keeps the scores of, where they are above `exceed`.
 pub const BODY: [f64; 26] = [
     1.0, 0.99, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05, 0.04, 0.03,
@@ -45,7 +52,8 @@ pub struct Tail {
     pub scale: f64,
     /// The body: scores at the tail probabilities of [`BODY`] that are above `exceed`, ascending.
     pub body: Vec<f64>,
-    /// The largest scores of the fit that are above `threshold`, descending.
+    /// The largest scores of the fit that are above `threshold` (with a margin and a bound), descending; none when the scores
+    /// were of less than a day.
     #[serde(default)]
     pub largest: Vec<f64>,
 }
@@ -67,8 +75,8 @@ pub enum TailError {
 }
 
 impl Tail {
-    /// Fits a tail. Scores that are not finite are left out.
-    pub fn fit(scores: &[f64]) -> Result<Self, TailError> {
+    /// Fits a tail to the scores of so many days. Scores that are not finite are left out.
+    pub fn fit(scores: &[f64], days: f64) -> Result<Self, TailError> {
         let mut sorted: Vec<f64> = scores.iter().filter(|s| s.is_finite()).map(|s| s.clamp(-HUGE, HUGE)).collect();
         let rows = sorted.len();
         if rows < MIN_SCORES {
@@ -87,8 +95,14 @@ impl Tail {
         // The highest score that at least the share has reached: with ties, all that have it count.
         let quantile = |share: f64| sorted[rows - ((share * rows as f64).ceil() as usize).min(rows)].min(threshold);
         let body = BODY.iter().filter(|p| **p > exceed).map(|p| quantile(*p)).collect();
-        let largest = sorted.iter().rev().take(LARGEST.min(excesses.len())).copied().collect();
-        Ok(Self { rows: rows as u64, exceed, threshold, shape: 0.0, scale: mean.max(floor), body, largest })
+        let scale = mean.max(floor);
+        let count = if days >= LARGEST_FROM_DAYS { LARGEST.min(excesses.len()) } else { 0 };
+        let largest = sorted.iter().rev().take(count).enumerate().map(|(k, score)| {
+            let expected = scale * (exceed * rows as f64 / (k + 1) as f64).ln();
+            (score + MARGIN * score.abs()).min(threshold + LARGEST_CAP * expected).clamp(threshold, HUGE)
+        });
+        let largest = largest.collect();
+        Ok(Self { rows: rows as u64, exceed, threshold, shape: 0.0, scale, body, largest })
     }
 
     /// Says what is wrong with a tail that was read from a file.

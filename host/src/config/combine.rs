@@ -36,7 +36,7 @@ impl Resolver<'_> {
     pub(super) fn calibration(&mut self, path: &str, written: &CalibrationSection) -> FollowPlan {
         let at = format!("{path}.max_shift");
         if !(written.max_shift.is_finite() && written.max_shift >= 1.0) {
-            let help = "write a factor from 1 (never moves) up, such as 4";
+            let help = "write a factor from 1 (never moves) up, such as 1.25";
             self.bad(&at, format!("`{at}` is {}", written.max_shift), "1 or more", help);
         }
         self.in_range(&format!("{path}.warm_up_rows"), written.warm_up_rows, 1000, 1 << 40);

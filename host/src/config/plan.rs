@@ -155,7 +155,7 @@ pub struct DetectorPlan {
 pub struct FollowPlan {
     /// False: frozen. The tail of the model counts, or what was learned so far.
     pub follow: bool,
-    /// The followed tail stays within this factor of the trained one.
+    /// The followed tail is stretched by this factor at most.
     pub max_shift: f64,
     /// Scores that a detector without a calibrated model shows before it has a tail.
     pub warm_up_rows: u64,

@@ -110,7 +110,7 @@ pub(super) struct CalibrationSection {
 
 impl Default for CalibrationSection {
     fn default() -> Self {
-        Self { follow: true, max_shift: 4.0, warm_up_rows: 20_000 }
+        Self { follow: true, max_shift: 1.25, warm_up_rows: 20_000 }
     }
 }
 

@@ -63,6 +63,12 @@ features! {
     "syn_share", "1", NONE, Of(|a, _| ratio(a.syn_only.into(), a.flows)), "share of flow records that are TCP with SYN and no other flag";
     "single_packet_share", "1", NONE, Of(|a, _| ratio(a.single_packet.into(), a.flows)), "share of flow records with one packet (before scaling)";
     "amp_port_share", "1", NONE, Of(|a, _| ratio(a.amp_port.into(), a.flows)), "share of flow records that are UDP from a port of a known amplifier (DNS, NTP, CLDAP, SSDP, memcached, ...)";
+    "tcp_flows", "flow", NONE, Of(|a, _| a.tcp.into()), "flow records that are TCP";
+    "udp_flows", "flow", NONE, Of(|a, _| a.udp.into()), "flow records that are UDP";
+    "icmp_flows", "flow", NONE, Of(|a, _| a.icmp.into()), "flow records that are ICMP or ICMPv6";
+    "syn_flows", "flow", NONE, Of(|a, _| a.syn_only.into()), "flow records that are TCP with SYN and no other flag";
+    "single_packet_flows", "flow", NONE, Of(|a, _| a.single_packet.into()), "flow records with one packet (before scaling)";
+    "amp_port_flows", "flow", NONE, Of(|a, _| a.amp_port.into()), "flow records that are UDP from a port of a known amplifier";
     "rel_flows", "ln", NONE, Relative(Quantity::Flows), "natural log of flows/s over the entity's own level (EWMA over its earlier windows); 0 without history";
     "rel_bytes", "ln", NONE, Relative(Quantity::Bytes), "natural log of bytes/s over the entity's own level";
     "rel_packets", "ln", NONE, Relative(Quantity::Packets), "natural log of packets/s over the entity's own level";
