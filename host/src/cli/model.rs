@@ -134,13 +134,14 @@ fn calibration(calibration: &Calibration) -> String {
     let (rows, limit) = (calibration.rows_per_day, limit_at_one(calibration));
     writeln!(out, "{rows:.0} benign rows a day; for one false alarm a day a row alerts at 10^-{limit:.2} and rarer")
         .expect("a String takes any text");
-    let tails = [("mse", &calibration.mse), ("log1p", &calibration.log1p), ("score", &calibration.score)];
-    let cells = tails.map(|(name, t)| {
-        let share = format!("{:.2} %", 100.0 * t.exceed);
-        [name.into(), t.rows.to_string(), share, number(t.threshold), number(t.shape), number(t.scale)]
-    });
-    let head = ["TAIL", "ROWS", "ABOVE", "THRESHOLD", "SHAPE", "SCALE"].map(String::from);
-    out + &columns(std::iter::once(head).chain(cells))
+    let t = &calibration.score;
+    let limit = t.score_at_log10(limit);
+    writeln!(out, "that is a score (the geometric mean of both losses) of {}", number(limit))
+        .expect("a String takes any text");
+    let share = format!("{:.2} %", 100.0 * t.exceed);
+    let cells = [t.rows.to_string(), share, number(t.threshold), number(t.shape), number(t.scale)];
+    let head = ["ROWS", "ABOVE", "THRESHOLD", "SHAPE", "SCALE"].map(String::from);
+    out + &columns([head, cells])
 }
 
 fn trained(training: &Training) -> String {
