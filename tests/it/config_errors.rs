@@ -93,7 +93,8 @@ fn json_names_the_same_places() {
 /// What we ship is right, without a single warning.
 #[test]
 fn shipped_configurations_are_valid() {
-    for entry in root().join("configs").read_dir().unwrap() {
+    let folder = |name: &str| root().join(name).read_dir().unwrap();
+    for entry in folder("configs").chain(folder("configs/eval")) {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "toml") {
             let name = path.file_name().unwrap().to_str().unwrap();
