@@ -5,9 +5,9 @@
 use super::labels::LabelArgs;
 use super::{ConfigArgs, print};
 use crate::calibration::{self, Calibration, raw_score};
-use crate::config::{ModelPlan, Plan, TrainPlan};
+use crate::config::{ModelPlan, PipelinePlan, Plan, TrainPlan};
 use crate::evaluate::{Label, Labels, Row, Series};
-use crate::inference::{Input, Model};
+use crate::inference::{Backend, CpuBackend, Input, Losses, Manifest, Model, Network};
 use crate::model::time::{now_ns, rfc3339};
 use crate::model::{EntityKey, WindowInfo};
 use crate::pipeline::{Progress, Wanted, collect};
@@ -18,7 +18,7 @@ use arrow_array::types::Float64Type;
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::{IntoDiagnostic, WrapErr, miette};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Share of the time of the input that validates when there is no `--validation`.
@@ -49,6 +49,9 @@ pub struct TrainArgs {
     labels: Option<PathBuf>,
     #[command(flatten)]
     how: LabelArgs,
+    /// Train nothing: keep the network of this model (one from PyTorch, say) and fit its calibration to the input.
+    #[arg(long, value_name = "DIR", conflicts_with = "validation")]
+    network: Option<PathBuf>,
     /// Folder to write instead of the model's `path`.
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -61,7 +64,15 @@ pub fn run(args: TrainArgs) -> miette::Result<()> {
     let (model, recipe) = chosen(&plan, args.model.as_deref())?;
     let pipeline = &plan.pipelines[&recipe.pipeline];
     let level = recipe.level.unwrap_or(pipeline.keys[0].kind);
-    let features = recipe.features.clone().unwrap_or_else(|| pipeline.features.clone());
+    let input = Input { window_secs: pipeline.window.size_ns as f64 / 1e9, level: level.name().to_owned() };
+    let kept = match &args.network {
+        Some(dir) => Some(kept(dir, pipeline)?),
+        None => None,
+    };
+    let features = match &kept {
+        Some(kept) => kept.manifest.features.iter().map(|f| f.name.clone()).collect(),
+        None => recipe.features.clone().unwrap_or_else(|| pipeline.features.clone()),
+    };
 
     let labels = match &args.labels {
         Some(path) => Some(Labels::read(path, &args.how.options()).into_diagnostic()?),
@@ -72,39 +83,78 @@ pub fn run(args: TrainArgs) -> miette::Result<()> {
             Wanted { paths: paths.to_vec(), source: args.source.clone(), pipeline: recipe.pipeline.clone(), level };
         rows(&plan, wanted, &features, labels.as_ref(), what)
     };
-    let input = read(&args.input, "reading what to learn from")?;
-    let (training, validation) = if args.validation.is_empty() {
-        train::split_in_time(&input, VALIDATION_SHARE)
-    } else {
-        (input, read(&args.validation, "reading what validates")?)
-    };
-
-    let options = options(model, recipe, pipeline.window.size_ns as f64 / 1e9, level.name());
-    let mut trained = learn(&training, &validation, &options)?;
-    let rows_per_day = rows_per_day(&trained.validation, pipeline.window.size_ns);
-    let widen = |losses: &[f32]| losses.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
-    let (mse, log1p) = (widen(&trained.validation_mse), widen(&trained.validation_log1p));
-    let calibration = Calibration::fit(&mse, &log1p, rows_per_day)
-        .into_diagnostic()
-        .wrap_err("the model cannot be calibrated: give more benign traffic to validate with")?;
-    trained.report.histograms.push(histogram(&calibration, &mse, &log1p));
-    trained.manifest.calibration = Some(calibration);
-
+    let all = read(&args.input, "reading what to learn from")?;
     let dir = args.output.clone().unwrap_or_else(|| model.path.clone());
-    let written = Model::new(trained.manifest, trained.network)
-        .and_then(|model| model.save(&dir).map(|()| model))
-        .into_diagnostic()
-        .wrap_err_with(|| format!("cannot write the model to {}", dir.display()))?;
-    let text = trained.report.to_text();
-    for (name, content) in [("report.txt", &text), ("report.html", &trained.report.to_html())] {
-        let path = dir.join(name);
-        std::fs::write(&path, content)
-            .into_diagnostic()
-            .wrap_err_with(|| format!("cannot write {}", path.display()))?;
-    }
-    print(&text)?;
-    eprintln!("model {} ({}): {}", model.id, written.digest, dir.display());
+    let window_ns = pipeline.window.size_ns;
+    let (digest, report) = match kept {
+        Some(kept) => {
+            let (mse, log1p) = losses(&kept, &all)?;
+            let calibration = calibrated(&mse, &log1p, &all, window_ns)?;
+            let manifest = Manifest {
+                name: model.id.to_string(),
+                input: Some(input),
+                calibration: Some(calibration),
+                ..kept.manifest
+            };
+            let digest = write(&dir, manifest, kept.network)?;
+            (digest, format!("network kept, calibrated on {} rows\n", all.len()))
+        }
+        None => {
+            let (training, validation) = if args.validation.is_empty() {
+                train::split_in_time(&all, VALIDATION_SHARE)
+            } else {
+                (all, read(&args.validation, "reading what validates")?)
+            };
+            let mut trained = learn(&training, &validation, &options(model, recipe, input))?;
+            let widen = |losses: &[f32]| losses.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+            let (mse, log1p) = (widen(&trained.validation_mse), widen(&trained.validation_log1p));
+            let calibration = calibrated(&mse, &log1p, &trained.validation, window_ns)?;
+            trained.report.histograms.push(histogram(&calibration, &mse, &log1p));
+            trained.manifest.calibration = Some(calibration);
+            let digest = write(&dir, trained.manifest, trained.network)?;
+            let text = trained.report.to_text();
+            for (name, content) in [("report.txt", &text), ("report.html", &trained.report.to_html())] {
+                let path = dir.join(name);
+                let written = std::fs::write(&path, content).into_diagnostic();
+                written.wrap_err_with(|| format!("cannot write {}", path.display()))?;
+            }
+            (digest, text)
+        }
+    };
+    print(&report)?;
+    super::talk(&format!("model {} ({digest}): {}\n", model.id, dir.display()));
     Ok(())
+}
+
+/// A model whose network is kept; the pipeline has its features.
+fn kept(dir: &Path, pipeline: &PipelinePlan) -> miette::Result<Model> {
+    let model = Model::load(dir).into_diagnostic().wrap_err("the network cannot be kept")?;
+    let names: Vec<&str> = pipeline.features.iter().map(String::as_str).collect();
+    let fits = model.check_columns(&names).into_diagnostic();
+    fits.wrap_err_with(|| format!("pipeline `{}` has other features", pipeline.id))?;
+    Ok(model)
+}
+
+/// Both losses of every row.
+fn losses(model: &Model, rows: &Rows) -> miette::Result<(Vec<f64>, Vec<f64>)> {
+    let columns: Vec<&[f64]> = rows.columns.iter().map(Vec::as_slice).collect();
+    let mut scorer = CpuBackend::detect().scorer(&Arc::new(model.clone())).into_diagnostic()?;
+    let mut losses = Losses::default();
+    scorer.losses(&columns, &mut losses).into_diagnostic()?;
+    let widen = |losses: Vec<f32>| losses.into_iter().map(f64::from).collect();
+    Ok((widen(losses.mse), widen(losses.log1p)))
+}
+
+fn calibrated(mse: &[f64], log1p: &[f64], rows: &Rows, window_ns: u64) -> miette::Result<Calibration> {
+    Calibration::fit(mse, log1p, rows_per_day(rows, window_ns))
+        .into_diagnostic()
+        .wrap_err("the model cannot be calibrated: give more benign traffic to validate with")
+}
+
+/// Writes the model; tells its digest.
+fn write(dir: &Path, manifest: Manifest, network: Network) -> miette::Result<String> {
+    let written = Model::new(manifest, network).and_then(|model| model.save(dir).map(|()| model.digest));
+    written.into_diagnostic().wrap_err_with(|| format!("cannot write the model to {}", dir.display()))
 }
 
 fn chosen<'p>(plan: &'p Plan, name: Option<&str>) -> miette::Result<(&'p ModelPlan, &'p TrainPlan)> {
@@ -125,11 +175,11 @@ fn chosen<'p>(plan: &'p Plan, name: Option<&str>) -> miette::Result<(&'p ModelPl
     }
 }
 
-fn options(model: &ModelPlan, recipe: &TrainPlan, window_secs: f64, level: &str) -> Options {
+fn options(model: &ModelPlan, recipe: &TrainPlan, input: Input) -> Options {
     let mut options = Options {
         name: model.id.to_string(),
         version: rfc3339(now_ns() / 1_000_000_000 * 1_000_000_000),
-        input: Some(Input { window_secs, level: level.to_owned() }),
+        input: Some(input),
         hidden: recipe.hidden.clone(),
         ..Options::default()
     };
