@@ -4,6 +4,7 @@ mod cli;
 mod config_errors;
 mod corpus;
 mod evaluate;
+mod learn;
 mod model_inspect;
 mod plugin_faults;
 mod plugin_files;

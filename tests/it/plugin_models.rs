@@ -3,7 +3,7 @@
 
 use crate::plugin_faults::{metered, sample};
 use crate::plugin_files::{detector, frame, plan};
-use kaminari::calibration::{Calibration, Tail};
+use kaminari::calibration::{Calibration, Tail, raw_score};
 use kaminari::config::PluginPlan;
 use kaminari::detect::Detector;
 use kaminari::inference::{
@@ -57,11 +57,11 @@ impl Scorer for CentreScorer {
 /// The tail of scores that are exponential, with that mean.
 fn tail(mean: f64) -> Tail {
     let scores: Vec<f64> = (0..10_000).map(|i| -mean * (1.0 - (f64::from(i) + 0.5) / 10_000.0).ln()).collect();
-    Tail::fit(&scores).unwrap()
+    Tail::fit(&scores, 0.01).unwrap()
 }
 
 fn calibration() -> Calibration {
-    Calibration { rows_per_day: 1e6, mse: tail(2.0), log1p: tail(1.0), score: tail(0.5) }
+    Calibration { rows_per_day: 1e6, score: tail(0.5) }
 }
 
 /// Features with their centres; the scale of all is 10.
@@ -167,7 +167,7 @@ fn a_plugin_gets_what_the_scorer_says() {
     assert_eq!(bits(answer("mse").scores)[..3], bits(losses.mse.iter().map(|&x| x.into()))[..3]);
     assert_eq!(bits(answer("log1p").scores)[..3], bits(losses.log1p.iter().map(|&x| x.into()))[..3]);
     let rows = losses.mse.iter().zip(&losses.log1p).take(3);
-    let tails = rows.map(|(&mse, &log1p)| calibration.score.log10(calibration.raw_score(mse.into(), log1p.into())));
+    let tails = rows.map(|(&mse, &log1p)| calibration.tail_score(mse.into(), log1p.into()));
     let tails = bits(tails);
     assert_eq!(bits(answer("tails").scores)[..3], tails);
     assert_eq!(answer("limit").scores, [5.0; 4]);
@@ -212,7 +212,7 @@ fn tails_follow_what_the_engine_follows() {
     let raw = tails.take_raw_scores("ae").unwrap();
     let losses = losses();
     assert_eq!((raw.revision, raw.scores.len()), (1, 4));
-    assert_eq!(raw.scores[1], calibration().raw_score(losses.mse[1].into(), losses.log1p[1].into()));
+    assert_eq!(raw.scores[1], raw_score(losses.mse[1].into(), losses.log1p[1].into()));
     assert!(raw.scores[2].is_nan());
     assert_eq!((tails.take_raw_scores("ae"), tails.take_raw_scores("raw")), (None, None));
 

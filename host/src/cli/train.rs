@@ -7,7 +7,7 @@ use super::{ConfigArgs, print};
 use crate::calibration::{self, Calibration, raw_score};
 use crate::config::{ModelPlan, PipelinePlan, Plan, TrainPlan};
 use crate::evaluate::{Label, Labels, Row, Series};
-use crate::inference::{Backend, CpuBackend, Input, Losses, Manifest, Model, Network};
+use crate::inference::{Backend, CpuBackend, Input, Losses, Manifest, Model, ModelError, Network};
 use crate::model::time::{now_ns, rfc3339};
 use crate::model::{EntityKey, WindowInfo};
 use crate::pipeline::{Progress, Wanted, collect};
@@ -83,8 +83,10 @@ pub fn run(args: TrainArgs) -> miette::Result<()> {
             Wanted { paths: paths.to_vec(), source: args.source.clone(), pipeline: recipe.pipeline.clone(), level };
         rows(&plan, wanted, &features, labels.as_ref(), what)
     };
-    let all = read(&args.input, "reading what to learn from")?;
     let dir = args.output.clone().unwrap_or_else(|| model.path.clone());
+    // Told now, not after the training.
+    Model::can_save(&dir).map_err(|error| cannot_write(&dir, error))?;
+    let all = read(&args.input, "reading what to learn from")?;
     let window_ns = pipeline.window.size_ns;
     let (digest, report) = match kept {
         Some(kept) => {
@@ -154,7 +156,11 @@ fn calibrated(mse: &[f64], log1p: &[f64], rows: &Rows, window_ns: u64) -> miette
 /// Writes the model; tells its digest.
 fn write(dir: &Path, manifest: Manifest, network: Network) -> miette::Result<String> {
     let written = Model::new(manifest, network).and_then(|model| model.save(dir).map(|()| model.digest));
-    written.into_diagnostic().wrap_err_with(|| format!("cannot write the model to {}", dir.display()))
+    written.map_err(|error| cannot_write(dir, error))
+}
+
+fn cannot_write(dir: &Path, error: ModelError) -> miette::Report {
+    miette!("the model cannot be written to {}: {error}", dir.display())
 }
 
 fn chosen<'p>(plan: &'p Plan, name: Option<&str>) -> miette::Result<(&'p ModelPlan, &'p TrainPlan)> {
@@ -204,7 +210,8 @@ fn rows(plan: &Plan, wanted: Wanted, features: &[String], labels: Option<&Labels
         progress.set_position(done);
     }) as Progress;
     let mut rows = Rows { names: features.to_vec(), columns: vec![Vec::new(); features.len()], time_ns: Vec::new() };
-    let (level, mut told) = (wanted.level, Vec::new());
+    let (pipeline, level, mut told) = (wanted.pipeline.clone(), wanted.level, Vec::new());
+    let files: Vec<String> = wanted.paths.iter().map(|p| p.display().to_string()).collect();
     let outcome = collect(plan, wanted, Some(progress), |frame| {
         if frame.window.partial || frame.window.revision > 0 {
             return;
@@ -225,16 +232,23 @@ fn rows(plan: &Plan, wanted: Wanted, features: &[String], labels: Option<&Labels
     if !outcome.errors.is_empty() {
         return Err(miette!("{}", outcome.errors.join("; ")));
     }
+    if rows.is_empty() {
+        let help = "the log says how many records were read; a window counts when the traffic goes on after its end";
+        let text = format!("{}: no whole window of pipeline `{pipeline}` has a row", files.join(", "));
+        return Err(miette!(help = help, "{text}"));
+    }
     let Some(labels) = labels else { return Ok(rows) };
     let mut series = Series {
-        pipeline: String::new(),
-        detector: String::new(),
+        pipeline: pipeline.to_string(),
+        detector: format!("pipeline {pipeline}"),
         entity_kind: level.name().to_owned(),
         rows: told,
         threshold: None,
     };
     // Attacks that no row holds would be added as rows of their own, at the end.
-    labels.apply(&mut series);
+    for warning in labels.apply(&mut series).warnings {
+        super::talk(&format!("warning: {warning}\n"));
+    }
     let benign = rows.filter(|at| series.rows[at].label == Label::Benign);
     super::talk(&format!(
         "{what}: {} of {} windows left out, they hold attacks\n",

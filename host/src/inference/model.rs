@@ -70,6 +70,13 @@ impl Model {
         Ok(model)
     }
 
+    /// Tries whether [`Model::save`] may write there, and leaves nothing behind.
+    pub fn can_save(dir: &Path) -> Result<(), ModelError> {
+        let probe = if dir.exists() { aside(&dir.join(MANIFEST)) } else { aside(dir) };
+        let tried = fs::create_dir_all(&probe).and_then(|()| fs::remove_dir(&probe));
+        tried.map_err(|source| ModelError::Write { path: dir.into(), source })
+    }
+
     /// Writes both files into `dir`. A reader finds the old model, the new one, or (between two renames, when a model
     /// is replaced) a pair that is refused by its pin; never half a file.
     pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
@@ -79,8 +86,7 @@ impl Model {
         };
         let text = render(&dir.join(MANIFEST), &self.manifest)?;
         let bytes = weights::render(&self.network, &self.manifest.architecture.tensor_prefix);
-        let name = dir.file_name().unwrap_or_default().to_string_lossy();
-        let aside = dir.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        let aside = aside(dir);
         fs::create_dir_all(&aside).map_err(failed(&aside))?;
         let written = (|| {
             let files = [(&*self.manifest.weights.file, &*bytes), (MANIFEST, text.as_bytes())];
@@ -145,6 +151,12 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// A place beside `path` that nobody reads.
+fn aside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ModelError> {

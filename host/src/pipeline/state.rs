@@ -49,7 +49,11 @@ fn follower(plan: &Plan, pipeline: &PipelinePlan, followable: &Followable, file:
         model: followable.digest.clone(),
     };
     match file.map(|path| Follower::load(path, &identity, settings.clone())) {
-        Some(Ok(Some(resumed))) => return resumed,
+        Some(Ok(Some(resumed))) => {
+            let (detector, level) = (&*subject.detector, subject.level.name());
+            tracing::info!(pipeline = &*pipeline.id, detector, level, "goes on with the tail learned before");
+            return resumed;
+        }
         Some(Err(error)) => tracing::warn!("what was learned before is not used: {error}"),
         _ => {}
     }

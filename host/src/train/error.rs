@@ -41,8 +41,8 @@ pub enum TrainError {
     },
     /// Too little to learn from.
     #[error(
-        "{got} {which} rows are too few, at least {least} are needed ({left_out} more were left out for a feature that is \
-         not finite); take more traffic, or shorter windows"
+        "{got} {which} rows are too few, at least {least} are needed{}; take more traffic, or shorter windows",
+        if *left_out > 0 { format!(" ({left_out} more were left out: a feature was not finite)") } else { String::new() }
     )]
     TooFew {
         /// `training` or `validation`.
