@@ -167,10 +167,10 @@ fn values_that_cannot_be_are_named_by_key() {
     let calibration = |m: &mut Manifest| {
         let scores: Vec<f64> = (0..400).map(|i| f64::from(i) / 100.0).collect();
         let mut fitted = crate::calibration::Calibration::fit(&scores, &scores, 1000.0).unwrap();
-        fitted.log1p.shape = 3.0;
+        fitted.score.shape = 3.0;
         m.calibration = Some(fitted);
     };
-    says(calibration, "calibration: log1p: shape 3 must be");
+    says(calibration, "calibration: shape 3 must be");
 }
 
 #[test]
