@@ -7,6 +7,8 @@ use serde_json::Value;
 use std::fmt;
 use std::net::IpAddr;
 
+/// What the autoencoder plugin calls everything that it finds.
+const LEARNED: &str = "anomaly";
 /// A late alert still belongs to its attack: windows hold its traffic for a while.
 const AFTERMATH_NS: i128 = 30_000_000_000;
 
@@ -44,7 +46,8 @@ struct Found {
     at: String,
     delay: f64,
     severity: String,
-    kind: String,
+    /// Every kind that was said of it, each with the delay until it was.
+    said: Vec<(String, f64)>,
     features: String,
 }
 
@@ -65,7 +68,7 @@ impl Report {
     /// Compares. Fails only when a file is not what it should be.
     pub fn new(truth: &Truth, events: &[Value], summary: &Summary) -> Result<Self> {
         let opens: Vec<&Value> = events.iter().filter(|e| text(e, "/event") == "open").collect();
-        let rows = truth.attacks.iter().map(|a| row(a, &opens)).collect::<Result<_>>()?;
+        let rows = truth.attacks.iter().map(|a| row(a, &opens, events)).collect::<Result<_>>()?;
         let mut false_alarms = Vec::new();
         for event in &opens {
             let at = nanoseconds(text(event, "/emitted_at"))?;
@@ -89,6 +92,21 @@ impl Report {
     /// Every attack found, nothing lost, nobody wrongly alarmed.
     pub fn passed(&self) -> bool {
         self.complaints().is_empty()
+    }
+
+    /// Attacks that an autoencoder or a plain limit did not name.
+    pub fn one_sided(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for row in &self.rows {
+            let said = |kind: &str| row.found.as_ref().is_some_and(|f| f.said.iter().any(|(k, _)| k == kind));
+            out.extend(
+                [LEARNED, &*row.kind]
+                    .iter()
+                    .filter(|kind| !said(kind))
+                    .map(|kind| format!("{} on {} was not called {kind}", row.kind, row.target)),
+            );
+        }
+        out
     }
 
     /// Per attack: kind, and the seconds from its first record sent to its incident; none when it was missed.
@@ -120,7 +138,7 @@ impl Report {
     }
 }
 
-fn row(attack: &Value, opens: &[&Value]) -> Result<Row> {
+fn row(attack: &Value, opens: &[&Value], events: &[Value]) -> Result<Row> {
     let sent_ns = i128::from(attack.get("first_sent_ns").and_then(Value::as_u64).context("first_sent_ns is missing")?);
     let mut found: Option<(i128, &Value)> = None;
     for event in opens {
@@ -139,10 +157,25 @@ fn row(attack: &Value, opens: &[&Value]) -> Result<Row> {
             at: clock(at),
             delay: (at - sent_ns) as f64 / 1e9,
             severity: text(event, "/severity").into(),
-            kind: text(event, "/kind").into(),
+            said: said(event, events, sent_ns),
             features: features(event),
         }),
     })
+}
+
+/// The kinds of an incident over its life, in the order in which they were said first.
+fn said(open: &Value, events: &[Value], sent_ns: i128) -> Vec<(String, f64)> {
+    let mut said: Vec<(String, f64)> = Vec::new();
+    for event in events.iter().filter(|e| text(e, "/incident_id") == text(open, "/incident_id")) {
+        let delay = nanoseconds(text(event, "/emitted_at")).map_or(0.0, |at| (at - sent_ns) as f64 / 1e9);
+        let others = event.pointer("/attributes/other_kinds").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        for kind in std::iter::once(text(event, "/kind")).chain(others.iter().filter_map(Value::as_str)) {
+            if said.iter().all(|(known, _)| known != kind) {
+                said.push((kind.to_owned(), delay));
+            }
+        }
+    }
+    said
 }
 
 /// True when `at` lies between the first record of the attack and the end of its aftermath.
@@ -227,7 +260,7 @@ fn clock(ns: i128) -> String {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = ["attack", "target", "injected at", "detected at", "delay", "severity", "incident", "top features"];
+        let head = ["attack", "target", "injected at", "detected at", "delay", "severity", "said by", "top features"];
         let mut table = vec![head.map(String::from)];
         for r in &self.rows {
             let mut line = [&*r.kind, &*r.target, &*r.injected, "MISSED", "", "", "", ""].map(String::from);
@@ -235,7 +268,8 @@ impl fmt::Display for Report {
                 line[3] = found.at.clone();
                 line[4] = format!("{:.2} s", found.delay);
                 line[5] = found.severity.clone();
-                line[6] = found.kind.clone();
+                let said = found.said.iter().map(|(kind, delay)| format!("{kind} {delay:.2} s"));
+                line[6] = said.collect::<Vec<_>>().join(", ");
                 line[7] = found.features.clone();
             }
             table.push(line);

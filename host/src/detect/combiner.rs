@@ -14,6 +14,13 @@ use std::sync::Arc;
 /// What the detections and scores of all together are called.
 pub const COMBINED: &str = "combined";
 
+/// Digests of the models that the members' alerts on a row rest on.
+fn digests(said: &[(Arc<str>, Judgement)], row: u32) -> Option<Arc<str>> {
+    let alerts = said.iter().flat_map(|(_, j)| &j.detections).filter(|d| d.alert.row == row);
+    let digests: Vec<&str> = alerts.filter_map(|d| d.model_digest.as_deref()).collect();
+    (!digests.is_empty()).then(|| digests.join(" ").into())
+}
+
 /// See the module. Belongs to one worker.
 pub struct Combiner {
     id: Arc<str>,
@@ -113,6 +120,7 @@ impl Combiner {
             .map(|alert| Detection {
                 detector: self.id.clone(),
                 plugin: self.plugin.clone(),
+                model_digest: digests(said, alert.row),
                 key: frame.keys[alert.row as usize],
                 window: frame.window,
                 observed: columns.iter().map(|(name, values)| (name.clone(), values[alert.row as usize])).collect(),

@@ -352,8 +352,12 @@ impl PluginDetector {
 
     fn detection(&self, frame: &FeatureFrame, alert: Alert, features: &Features<'_>) -> Detection {
         let row = alert.row as usize;
+        // Asked for here, where there is something to tell: the model may have been swapped since the last alert.
+        let models = self.instance.as_ref().map(PluginInstance::models).unwrap_or_default();
+        let digests: Vec<&str> = models.iter().map(|m| &*m.model.digest).collect();
         Detection {
             detector: self.id.clone(),
+            model_digest: (!digests.is_empty()).then(|| digests.join(" ").into()),
             plugin: self.plugin.label().clone(),
             key: frame.keys[row],
             window: frame.window,

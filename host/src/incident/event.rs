@@ -84,6 +84,7 @@ impl Context {
             windows_alerted: incident.windows_alerted,
             peak_score: finite(incident.peak.1),
             plan_digest: self.plan_digest.to_string(),
+            model_digest: lead.model_digest.as_ref().map(ToString::to_string),
             emitted_at: at,
         }
     }
@@ -132,6 +133,7 @@ impl Context {
             windows_alerted: 0,
             peak_score: w.withheld as f64,
             plan_digest: self.plan_digest.to_string(),
+            model_digest: None,
             emitted_at: at,
         }
     }

@@ -39,6 +39,7 @@ pub(super) fn prefix() -> EntityKey {
 
 pub(super) fn detection(key: EntityKey, packets: f64) -> Detection {
     Detection {
+        model_digest: None,
         detector: "limits".into(),
         plugin: "threshold@0.1.0".into(),
         key,

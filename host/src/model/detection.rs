@@ -84,6 +84,8 @@ pub struct Detection {
     pub detector: Arc<str>,
     /// Plugin name and version, `threshold@0.1.0`.
     pub plugin: Arc<str>,
+    /// Digest of the model (or models) that it rests on.
+    pub model_digest: Option<Arc<str>>,
     /// Who.
     pub key: EntityKey,
     /// When.

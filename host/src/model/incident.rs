@@ -103,6 +103,9 @@ pub struct IncidentEvent {
     /// Score of the strongest detection so far (strength: score / threshold).
     pub peak_score: f64,
     pub plan_digest: String,
+    /// Digest of the model that the leading detection rests on; absent where it rests on none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_digest: Option<String>,
     /// Engine time at which the event left the incident stage, RFC 3339: in a replay the watermark.
     pub emitted_at: String,
 }
