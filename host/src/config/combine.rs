@@ -19,10 +19,12 @@ impl Resolver<'_> {
             (Some(CombineRule::KOfN(_)), None) => {
                 self.required::<usize>(path, "k", None, "k = 2");
             }
-            (Some(CombineRule::KOfN(_)), Some(k)) => {
-                self.in_range(&format!("{path}.k"), k as u64, 1, detectors.max(1) as u64);
+            (Some(CombineRule::KOfN(_)), Some(k)) if !(1..=detectors.max(1)).contains(&k) => {
+                let text = format!("an alert of {k} of {detectors} detectors makes no sense");
+                let help = format!("write a number from 1 to {detectors}, as many as the pipeline has");
+                self.bad(&format!("{path}.k"), text, "out of range", help);
             }
-            (Some(_), Some(_)) => {
+            (Some(CombineRule::Any | CombineRule::All | CombineRule::TailSum), Some(_)) => {
                 let at = format!("{path}.k");
                 self.bad(&at, format!("`{at}` is only for the rule `k_of_n`"), "not for this rule", "remove it");
             }

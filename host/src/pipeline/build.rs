@@ -170,10 +170,14 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
     if !problems.is_empty() {
         return Err(BuildError::Problems(problems));
     }
+    tell_models(plan, &host);
     let (mut sources, mut bound) = (BTreeMap::new(), Vec::new());
     match replay {
         Some((paths, source)) => {
             let (id, file) = replay_source(plan, paths, source, plan.sources.keys())?;
+            // Flow records are no rows of features, nor the other way round.
+            let rows = plan.pipelines.values().any(|p| p.rows.is_some() && p.sources.contains(&id));
+            pipelines.retain(|p| p.plan.rows.is_some() == rows);
             pipelines.iter_mut().for_each(|p| p.plan.sources = vec![id.clone()]);
             sources.insert(id, file);
         }
@@ -329,13 +333,20 @@ fn models(plan: &Plan, host: &PluginHost) -> Vec<Problem> {
             problems.push(problem("sha256", text, "`kaminari model inspect FOLDER` tells the digest"));
             continue;
         }
-        let (name, version, digest) = (wanted.id.to_string(), model.manifest.version.clone(), model.digest.clone());
-        metrics::gauge!(telemetry::MODEL_INFO, "model" => name, "version" => version, "digest" => digest).set(1.0);
-        tracing::info!(model = &*wanted.id, digest = &*model.digest, "model loaded, scored by {}", backend.name());
         host.models().insert(&wanted.id, Arc::new(model), backend.clone());
     }
-    metrics::gauge!(telemetry::INFERENCE_BACKEND, "backend" => backend.name()).set(1.0);
     problems
+}
+
+/// Which models will score, and with what.
+fn tell_models(plan: &Plan, host: &PluginHost) {
+    let backend = CpuBackend::detect().name();
+    metrics::gauge!(telemetry::INFERENCE_BACKEND, "backend" => backend.clone()).set(1.0);
+    for (id, model) in plan.models.keys().filter_map(|id| Some((id, host.models().get(id)?.0))) {
+        let (name, version, digest) = (id.to_string(), model.manifest.version.clone(), model.digest.clone());
+        metrics::gauge!(telemetry::MODEL_INFO, "model" => name, "version" => version, "digest" => digest).set(1.0);
+        tracing::info!(model = &**id, digest = &*model.digest, "model loaded, scored by {backend}");
+    }
 }
 
 fn plugin_problem(id: &str, plan: &crate::config::PluginPlan, error: &PluginError) -> Problem {

@@ -182,7 +182,8 @@ impl InUse {
         let calibration = self.slot.model.manifest.calibration.as_ref();
         calibration.ok_or_else(|| {
             let name = &self.name;
-            Error::Other(format!("model `{name}` has no calibration: only its losses can be asked for, train it anew"))
+            let help = "only its losses can be asked for; `kaminari train --network` fits one";
+            Error::Other(format!("model `{name}` has no calibration: {help}"))
         })
     }
 
