@@ -25,10 +25,10 @@ fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A child that does not outlive its test.
-struct Running(Child);
+pub struct Running(Child);
 
 impl Running {
-    fn wait(&mut self) -> ExitStatus {
+    pub fn wait(&mut self) -> ExitStatus {
         wait_for("the end of the process", || self.0.try_wait().unwrap())
     }
 }
@@ -42,7 +42,7 @@ impl Drop for Running {
 }
 
 /// A running engine in a folder of its own, on ports that the system chose.
-struct Engine {
+pub struct Engine {
     child: Running,
     dir: tempfile::TempDir,
     udp: SocketAddr,
@@ -85,9 +85,14 @@ fn config(udp: &str, api: &str, pipeline: &str) -> String {
 
 impl Engine {
     fn start(pipeline: &str) -> Self {
+        Self::launch(&config("127.0.0.1:0", "127.0.0.1:0", pipeline))
+    }
+
+    /// A configuration with an api, a udp source and the incidents in `incidents.jsonl`.
+    pub fn launch(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config_path = dir.path().join("kaminari.toml");
-        std::fs::write(&config_path, config("127.0.0.1:0", "127.0.0.1:0", pipeline)).unwrap();
+        std::fs::write(&config_path, config).unwrap();
         let log = dir.path().join("log");
         let mut command = kaminari();
         command
@@ -112,7 +117,7 @@ impl Engine {
     }
 
     /// Status and body.
-    fn get(&self, path: &str) -> (u16, String) {
+    pub fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.api).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
@@ -123,26 +128,26 @@ impl Engine {
     }
 
     /// Incident events so far; a line that is still being written does not count.
-    fn events(&self) -> Vec<serde_json::Value> {
+    pub fn events(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.dir.path().join("incidents.jsonl")).unwrap();
         text.split_inclusive('\n').filter(|l| l.ends_with('\n')).map(|l| serde_json::from_str(l).unwrap()).collect()
     }
 
-    fn event(&mut self, event: &str) -> serde_json::Value {
+    pub fn event(&mut self, event: &str) -> serde_json::Value {
         wait_for(&format!("an event {event}"), || {
             assert!(self.child.0.try_wait().unwrap().is_none(), "the engine ended");
             self.events().into_iter().find(|e| e["event"] == event)
         })
     }
 
-    fn terminate(&mut self) -> ExitStatus {
+    pub fn terminate(&mut self) -> ExitStatus {
         // Twice, as `timeout` and many supervisors do: the process and then its group. That is one request.
         let kill = format!("kill -TERM {0} && kill -TERM {0}; true", self.child.0.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         self.child.wait()
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 
@@ -151,7 +156,7 @@ impl Engine {
     }
 
     /// Labelled traffic from 127.0.0.11 and up.
-    fn traffic(&self, args: &[&str]) -> Running {
+    pub fn traffic(&self, args: &[&str]) -> Running {
         let mut command = kaminari();
         command.args(["generate", "flows", "--hosts", "500", "--truth"]).arg(self.path("truth.jsonl"));
         command.arg("--udp").arg(self.udp.to_string()).args(args).stderr(Stdio::null());

@@ -30,6 +30,7 @@ impl Resolver<'_> {
         let sources = self.required(path, "sources", written.sources, "sources = [\"NAME\"]");
         let sources = self.named_list(path, "sources", sources, |r, at, name| r.reference("sources", at, name));
         let detectors = self.required(path, "detectors", written.detectors, "detectors = [\"NAME\"]");
+        let judges = detectors.as_ref().map_or(0, Vec::len);
         let detectors = self.named_list(path, "detectors", detectors, |r, at, name| r.reference("detectors", at, name));
         let sinks = self.list(&format!("{path}.sinks"), &written.sinks, |r, at, name| r.reference("sinks", at, name));
 
@@ -81,7 +82,7 @@ impl Resolver<'_> {
             None => (None, self.window(path, &written.window)),
         };
         let combine = match &written.combine {
-            Some(combine) => Some(self.combine(&format!("{path}.combine"), combine, detectors.len())?),
+            Some(combine) => Some(self.combine(&format!("{path}.combine"), combine, judges)?),
             None => None,
         };
         let incident = self.incident(&format!("{path}.incident"), &written.incident);

@@ -15,10 +15,8 @@ fn a_model_learned_from_benign_minutes_tells_the_attack_and_nothing_else() {
     assert_eq!(*report, made.text("model/report.txt"));
     assert!(report.contains("windows of 2 s") && report.contains("syn_share"), "{report}");
     assert!(told.contains("model hosts (sha256:"), "{told}");
-    let files: BTreeSet<String> = std::fs::read_dir(made.path("model"))
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let files: BTreeSet<String> =
+        std::fs::read_dir(made.path("model")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(
         files.iter().map(String::as_str).collect::<Vec<_>>(),
         ["model.toml", "report.html", "report.txt", "weights.safetensors"]
@@ -107,11 +105,11 @@ fn csv(records: &[Value]) -> Vec<u8> {
     out.finish().unwrap()
 }
 
-/// The same as Parquet: addresses are text, all else numbers.
+/// The same as Parquet: what JSON has as text is text, all else numbers.
 fn parquet(records: &[Value]) -> Vec<u8> {
     let column = |name: &&str| {
         let values = records.iter().map(|r| &r[*name]);
-        let array: ArrayRef = if name.ends_with("_addr") {
+        let array: ArrayRef = if records[0][*name].is_string() {
             Arc::new(StringArray::from_iter_values(values.map(|v| v.as_str().unwrap())))
         } else {
             Arc::new(UInt64Array::from_iter_values(values.map(|v| v.as_u64().unwrap_or_else(|| panic!("{name}: {v}")))))

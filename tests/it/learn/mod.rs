@@ -63,6 +63,14 @@ fn config(names: &[&str], detectors: &str, more: &str) -> String {
     )
 }
 
+/// The autoencoder alone, and this source alone.
+fn config_with_source(source: &str) -> String {
+    let text = config(&["odd-hosts"], "", "");
+    let models = text.find("[models.hosts]").unwrap();
+    let rest = text[models..].replace("sources = [\"flows\", \"foreign\"]", "sources = [\"flows\"]");
+    format!("[sources.flows]\n{source}\n{rest}")
+}
+
 /// A folder with a configuration, and commands that run in it.
 struct Place(tempfile::TempDir);
 
