@@ -14,7 +14,7 @@ use std::process::Output;
 use std::sync::LazyLock;
 
 /// The attack of [`attacked`], and whom it hits.
-const ATTACK: &str = "syn-flood@10+6:target=198.18.7.7,fps=200,pps=20000";
+const ATTACK: &str = "syn-flood@10+5:target=198.18.7.7,fps=200,pps=20000";
 const VICTIM: &str = "198.18.7.7";
 
 /// What the detectors of the pipeline `hosts` look at.
