@@ -1,7 +1,7 @@
 //! The engine as `kaminari run` starts it, labelled traffic as `kaminari generate` sends it, and what came of it.
 //! Everything stays on loopback and in target/demo/.
 
-use crate::engine::{MODELS, Site, kaminari};
+use crate::engine::{BENIGN_RATE, Site};
 use crate::plugins;
 use crate::report::{Report, number, text};
 use crate::shell::{cargo, must, say};
@@ -10,15 +10,10 @@ use serde_json::Value;
 use std::fs::File;
 use std::io::{IsTerminal, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// Seconds of traffic: the last attack ends at 46 s, its incident closes some 15 s later.
 const SECONDS: &str = "68";
-/// Benign flows a second.
-const RATE: &str = "10000";
-/// Seconds of benign traffic that the models learn from.
-const BENIGN_SECONDS: &str = "90";
 /// After the traffic: what the socket buffer and the last windows still hold.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -29,14 +24,14 @@ pub fn run() -> Result<()> {
     must(cargo().args(["build", "--release", "-p", "kaminari", "--bin", "kaminari"]))?;
     let site = Site::new("demo")?;
     site.configure(|_| Ok(()))?;
-    train(&site)?;
+    site.train()?;
     let (udp, api) = (site.udp, site.api);
     say(&format!("kaminari run -c {} (NetFlow on {udp}, metrics on http://{api}/metrics)", site.config().display()));
     let mut engine = site.start()?;
     say(&format!("ready after {:.2} s", engine.wait_ready()?.as_secs_f64()));
 
     say(&format!("kaminari generate flows --udp {udp} --attacks demo: {SECONDS} s of NetFlow v5, v9 and IPFIX"));
-    let args = ["--seconds", SECONDS, "--rate", RATE, "--attacks", "demo"].map(String::from);
+    let args = ["--seconds", SECONDS, "--rate", BENIGN_RATE, "--attacks", "demo"].map(String::from);
     let mut traffic = site.send(&args)?;
     let mut tail = Tail::new(site.incidents());
     while !traffic.ended()? {
@@ -60,25 +55,6 @@ pub fn run() -> Result<()> {
     one_sided.iter().for_each(|complaint| println!("FAILED: {complaint}"));
     if !report.passed() || !one_sided.is_empty() {
         std::process::exit(1);
-    }
-    Ok(())
-}
-
-/// Benign minutes of the demo's own network, and what the models make of them. Another seed than the traffic that is
-/// judged: nothing of that is known beforehand.
-fn train(site: &Site) -> Result<()> {
-    let capture = site.dir.join("benign.pcap");
-    say(&format!("kaminari generate flows --pcap benign.pcap: {BENIGN_SECONDS} s of benign traffic to learn from"));
-    let mut generate = kaminari();
-    generate.args(["generate", "flows", "--rate", RATE, "--seconds", BENIGN_SECONDS, "--seed", "7", "--pcap"]);
-    must(generate.arg(&capture).stderr(Stdio::null()))?;
-    for model in MODELS {
-        say(&format!("kaminari train -c demo.toml --model {model} --input benign.pcap"));
-        let began = Instant::now();
-        let mut train = kaminari();
-        train.args(["-q", "train", "--model", model, "-c"]).arg(site.config()).arg("--input").arg(&capture);
-        must(train.stdout(Stdio::null()))?;
-        say(&format!("trained in {:.1} s, report: {}", began.elapsed().as_secs_f64(), site.report(model).display()));
     }
     Ok(())
 }

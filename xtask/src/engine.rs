@@ -3,7 +3,7 @@
 //! target/. Refused: an engine that does not get ready, dies while it is used, or does not stop.
 
 use crate::report::Truth;
-use crate::shell::{root, target};
+use crate::shell::{must, root, say, target};
 use crate::summary::Summary;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -14,8 +14,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Benign flows a second of the demo's network.
+pub const BENIGN_RATE: &str = "10000";
+/// Seconds of benign traffic that the models learn from.
+const BENIGN_SECONDS: &str = "90";
 /// Models of configs/demo.toml.
-pub const MODELS: [&str; 2] = ["hosts", "prefixes"];
+const MODELS: [&str; 2] = ["hosts", "prefixes"];
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
@@ -57,9 +61,33 @@ impl Site {
         self.dir.join("incidents.jsonl")
     }
 
-    /// The page that training wrote.
-    pub fn report(&self, model: &str) -> PathBuf {
-        target().join("demo-models").join(model).join("report.html")
+    /// Benign minutes of the demo's own network, and what the models make of them. Another seed than the traffic that is
+    /// judged: nothing of that is known beforehand.
+    pub fn train(&self) -> Result<()> {
+        let capture = self.dir.join("benign.pcap");
+        say(&format!("kaminari generate flows --pcap benign.pcap: {BENIGN_SECONDS} s of benign traffic to learn from"));
+        let mut generate = kaminari();
+        generate.args([
+            "generate",
+            "flows",
+            "--rate",
+            BENIGN_RATE,
+            "--seconds",
+            BENIGN_SECONDS,
+            "--seed",
+            "7",
+            "--pcap",
+        ]);
+        must(generate.arg(&capture).stderr(Stdio::null()))?;
+        for model in MODELS {
+            let begun = Instant::now();
+            let mut train = kaminari();
+            train.args(["-q", "train", "--model", model, "-c"]).arg(self.config()).arg("--input").arg(&capture);
+            must(train.stdout(Stdio::null()).stderr(Stdio::null()))?;
+            let report = models().join(model).join("report.html");
+            say(&format!("trained in {:.1} s, report: {}", begun.elapsed().as_secs_f64(), report.display()));
+        }
+        Ok(())
     }
 
     pub fn truth(&self) -> Result<Truth> {
@@ -99,6 +127,11 @@ impl Site {
     }
 }
 
+/// Where the models of configs/demo.toml are made.
+fn models() -> PathBuf {
+    target().join("demo-models")
+}
+
 /// The release build: what is shown and measured.
 pub fn kaminari() -> Command {
     Command::new(target().join("release/kaminari"))
@@ -127,7 +160,7 @@ fn adapt(config: &mut toml::Table, udp: SocketAddr, api: SocketAddr, plugins: &P
         table(config, &["plugins", name])?.insert("path".into(), plugin.into());
     }
     for name in MODELS {
-        let model = target().join("demo-models").join(name).display().to_string();
+        let model = models().join(name).display().to_string();
         table(config, &["models", name])?.insert("path".into(), model.into());
     }
     table(config, &["sinks", "incidents"])?.insert("path".into(), incidents.display().to_string().into());

@@ -300,7 +300,8 @@ fn bar(template: &str, message: &str) -> ProgressBar {
 /// The scores that the calibration rests on, with the limits that it makes of them.
 fn histogram(calibration: &Calibration, mse: &[f64], log1p: &[f64]) -> Histogram {
     let scores: Vec<f32> = mse.iter().zip(log1p).map(|(m, l)| raw_score(*m, *l) as f32).collect();
-    let mut histogram = Histogram::new("Score, both errors together", "score of a row (geometric mean of both errors)", true, &scores);
+    let mut histogram =
+        Histogram::new("Score, both errors together", "score of a row (geometric mean of both errors)", true, &scores);
     for false_alarms in MARKED {
         let limit = calibration::limit(false_alarms, calibration.rows_per_day);
         histogram.mark(calibration.score.score_at_log10(limit), format!("{false_alarms}/day"));

@@ -64,6 +64,7 @@ fn summary(plan: &Plan) -> String {
     let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
     [
         count(plan.sources.len(), "source"),
+        count(plan.models.len(), "model"),
         count(plan.plugins.len(), "plugin"),
         count(plan.detectors.len(), "detector"),
         count(plan.pipelines.len(), "pipeline"),

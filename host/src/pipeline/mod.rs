@@ -7,6 +7,7 @@
 mod build;
 mod collect;
 mod desk;
+mod files;
 mod intake;
 mod router;
 mod rows;

@@ -39,13 +39,14 @@ impl RowsIntake {
         self.decoder = decoder(&self.plan, options);
     }
 
-    /// One read of a file.
-    pub(super) fn read(&mut self, frames: &FrameBatch) -> Result<(), MissingColumn> {
+    /// One read of a file. Tells the windows of its first and its last row.
+    pub(super) fn read(&mut self, frames: &FrameBatch) -> Result<Option<(u64, u64)>, MissingColumn> {
         let id = self.source.to_string();
         counter!(SOURCE_DATAGRAMS, "component_id" => id.clone()).increment(frames.frames.len() as u64);
         counter!(SOURCE_RECEIVED_BYTES, "component_id" => id).increment(frames.data.len() as u64);
         let mut rows = Vec::new();
         let read = self.decoder.decode(frames, &mut rows);
+        let times = rows.first().zip(rows.last()).map(|(first, last)| (first.start_ns, last.start_ns));
         for mut row in rows {
             // A window begins on a multiple of its length, wherever in it the row says that it is.
             row.start_ns -= row.start_ns % self.plan.window.size_ns;
@@ -61,7 +62,7 @@ impl RowsIntake {
             self.open.push(row);
         }
         self.publish();
-        read
+        read.map(|()| times)
     }
 
     /// The source has ended.

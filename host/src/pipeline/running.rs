@@ -2,32 +2,26 @@
 
 use super::build::{BuildError, Built, BuiltSource};
 use super::desk::Desk;
+use super::files::{self, Pace};
 use super::intake::Intake;
 use super::router::{Router, RouterMsg};
 use super::rows::RowsIntake;
-use crate::config::decode_options::{DecodeFormat, DecodeOptions};
+use crate::config::decode_options::DecodeOptions;
 use crate::decode;
-use crate::model::FrameBatch;
 use crate::sink::worker::{SinkHandle, SinkWorker};
-use crate::source::file::FileReader;
 use crate::source::udp;
 use crossbeam_channel::bounded;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 /// Batches that may wait before a router, orders and batches before a worker or a desk. Small: a batch is 1.5 MB.
 const QUEUE: usize = 16;
 /// Deliveries of incident events that may wait before a sink.
 const SINK_QUEUE: usize = 1024;
-/// A replay that waits for the time of its next records looks so often whether it shall stop.
-const NAP: Duration = Duration::from_millis(100);
 /// Used buffers of a socket that are kept: after a burst the rest goes back to the system.
 const RECYCLED: usize = 8;
-/// Frames read from a file at a time.
-const READ_FRAMES: usize = 256;
 
 /// How a run ended.
 #[derive(Debug, Default)]
@@ -108,8 +102,9 @@ impl Running {
             match source {
                 BuiltSource::File(files) if !rows.is_empty() => {
                     let (stop, progress) = (stop.clone(), progress.clone());
-                    sources
-                        .push(spawn(&format!("{id}-file"), &panicked, move || read_rows(files, rows, &stop, progress)));
+                    sources.push(spawn(&format!("{id}-file"), &panicked, move || {
+                        files::rows(files, rows, Pace::new(speed), &stop, progress)
+                    }));
                 }
                 BuiltSource::Udp { receivers, config } => {
                     for (number, receiver) in receivers.into_iter().enumerate() {
@@ -132,10 +127,10 @@ impl Running {
                         .map(|(reader, options)| Ok((reader, options.format, decoder(&id, &options)?)))
                         .collect::<Result<Vec<_>, BuildError>>()?;
                     let intake = Intake::new((id.clone(), 0), decoder(&id, &DecodeOptions::default())?, routes.clone());
-                    let pace = Pace { speed, start: None };
+                    let pace = Pace::new(speed);
                     let (stop, progress) = (stop.clone(), progress.clone());
                     sources.push(spawn(&format!("{id}-file"), &panicked, move || {
-                        read(files, intake, pace, &stop, progress)
+                        files::flows(files, intake, pace, &stop, progress)
                     }));
                 }
             }
@@ -212,95 +207,6 @@ impl Drop for Watch {
             self.0.store(true, Ordering::Relaxed);
         }
     }
-}
-
-/// Keeps a replay at a multiple of the pace at which the records were received.
-struct Pace {
-    speed: Option<f64>,
-    start: Option<(Instant, u64)>,
-}
-
-impl Pace {
-    fn keep(&mut self, first: u64, last: u64, stop: &AtomicBool) {
-        let Some(speed) = self.speed else { return };
-        let (began, first) = *self.start.get_or_insert_with(|| (Instant::now(), first));
-        let due = Duration::from_nanos((last.saturating_sub(first) as f64 / speed) as u64);
-        if let Some(ahead) = due.checked_sub(began.elapsed()) {
-            let until = Instant::now() + ahead;
-            while Instant::now() < until && !stop.load(Ordering::Relaxed) {
-                std::thread::sleep(until.saturating_duration_since(Instant::now()).min(NAP));
-            }
-        }
-    }
-}
-
-/// A file, what it holds, and the decoder for it.
-type OpenFile = (FileReader, Option<DecodeFormat>, Box<dyn decode::Decoder>);
-
-fn read(
-    files: Vec<OpenFile>,
-    mut intake: Intake,
-    mut pace: Pace,
-    stop: &AtomicBool,
-    progress: Option<Progress>,
-) -> Result<(), String> {
-    let (mut frames, mut errors, mut last) = (FrameBatch::default(), Vec::new(), None);
-    for (mut reader, format, decoder) in files {
-        // Captures in a row are one stream with one set of templates; a CSV file has a header of its own.
-        if last != format || format == Some(DecodeFormat::Csv) {
-            intake.replace_decoder(decoder);
-            last = format;
-        }
-        let mut more = true;
-        while more && !stop.load(Ordering::Relaxed) {
-            frames.clear();
-            more = reader.read(&mut frames, READ_FRAMES).unwrap_or_else(|error| {
-                errors.push(error.to_string());
-                false
-            });
-            intake.read_from_file(&frames, |first, last| pace.keep(first, last, stop));
-            if let Some(progress) = &progress {
-                let (done, total) = reader.position();
-                progress(done, total);
-            }
-        }
-        intake.skipped(&reader.skipped().reasons());
-    }
-    intake.finish();
-    if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
-}
-
-/// As [`read`], for rows of features.
-fn read_rows(
-    files: Vec<(FileReader, DecodeOptions)>,
-    mut pipelines: Vec<RowsIntake>,
-    stop: &AtomicBool,
-    progress: Option<Progress>,
-) -> Result<(), String> {
-    let (mut frames, mut errors) = (FrameBatch::default(), Vec::new());
-    for (mut reader, options) in files {
-        pipelines.iter_mut().for_each(|p| p.open(&options));
-        let mut more = true;
-        while more && !stop.load(Ordering::Relaxed) {
-            frames.clear();
-            more = reader.read(&mut frames, READ_FRAMES).unwrap_or_else(|error| {
-                errors.push(error.to_string());
-                false
-            });
-            for pipeline in &mut pipelines {
-                if let Err(missing) = pipeline.read(&frames) {
-                    errors.push(format!("{}: {missing}", reader.path().display()));
-                    more = false;
-                }
-            }
-            if let Some(progress) = &progress {
-                let (done, total) = reader.position();
-                progress(done, total);
-            }
-        }
-    }
-    pipelines.into_iter().for_each(RowsIntake::finish);
-    if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Whole trainings on small made-up traffic.
 
-use super::golden::{forward, losses};
 use super::random::Random;
 use super::*;
 use crate::inference::Input;
+use crate::inference::reference::{forward, losses};
 use crate::model::time::SECOND;
 
 /// Rows of one hidden level that four features follow, each with its own noise, and one that never changes.
@@ -51,7 +51,7 @@ fn it_learns_what_belongs_together() {
     // Few flows with many bytes: each value is common, the two together are not.
     let mut strange = validation.row(0);
     (strange[0], strange[1], strange[2], strange[3]) = (20.0, 58_000.0, 0.75, 0.9);
-    let (mse, log1p) = losses(&model.manifest.features, &model.network, &strange);
+    let (mse, log1p) = losses(&model.network, &model.manifest.features, &strange);
     let worst = |v: &[f32]| f64::from(v.iter().copied().fold(0.0, f32::max));
     assert!(mse > 2.0 * worst(&model.validation_mse), "{mse} against {}", worst(&model.validation_mse));
     assert!(log1p > worst(&model.validation_log1p));
@@ -64,9 +64,9 @@ fn a_constant_feature_cannot_own_the_error() {
     assert!(icmp.floored() && icmp.scale > 0.0 && icmp.share < 0.05, "{icmp:?}");
     // A stray share of 1 % in a feature that was always 0 is no attack.
     let mut row = validation.row(400);
-    let before = losses(&model.manifest.features, &model.network, &row).0;
+    let before = losses(&model.network, &model.manifest.features, &row).0;
     row[4] = 0.01;
-    let after = losses(&model.manifest.features, &model.network, &row).0;
+    let after = losses(&model.network, &model.manifest.features, &row).0;
     assert!(after - before < 0.05, "from {before} to {after}");
 }
 
@@ -88,7 +88,7 @@ fn losses_agree_with_the_reference_and_golden_rows_span_them() {
     let (validation, model) = made_model();
     assert_eq!(model.validation, validation);
     for at in 0..validation.len() {
-        let (mse, log1p) = losses(&model.manifest.features, &model.network, &validation.row(at));
+        let (mse, log1p) = losses(&model.network, &model.manifest.features, &validation.row(at));
         for (got, want) in [(model.validation_mse[at], mse), (model.validation_log1p[at], log1p)] {
             let off = (f64::from(got) - want).abs();
             assert!(off <= 1e-6 || off <= 1e-4 * want, "row {at}: {got} against {want}");

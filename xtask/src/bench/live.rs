@@ -32,13 +32,20 @@ pub fn cache() -> PathBuf {
     target().join("bench/cache")
 }
 
-/// A site with configs/demo.toml and the benches' plugin cache, changed by `edit`.
+/// A site with the plain limits of configs/demo.toml and the benches' plugin cache, changed by `edit`. The figures of all
+/// runs are of the same engine: models are a case of their own.
 pub fn site(edit: impl FnOnce(&mut toml::Table) -> Result<()>) -> Result<Site> {
+    site_with_models(|config| {
+        without_models(config)?;
+        edit(config)
+    })
+}
+
+/// The same with its autoencoders.
+fn site_with_models(edit: impl FnOnce(&mut toml::Table) -> Result<()>) -> Result<Site> {
     let site = Site::new("bench/run")?;
     site.configure(|config| {
         table(config, &["engine"])?.insert("plugin_cache_dir".into(), cache().display().to_string().into());
-        // Plain limits: the figures of all runs are of the same engine.
-        without_models(config)?;
         edit(config)
     })?;
     Ok(site)
@@ -65,7 +72,17 @@ pub fn idle() -> Result<Summary> {
 
 /// Sends what `kaminari generate flows ARGS` makes.
 pub fn run(args: &[String], edit: impl FnOnce(&mut toml::Table) -> Result<()>) -> Result<Live> {
-    let site = site(edit)?;
+    send(&site(edit)?, args)
+}
+
+/// The same to an engine whose autoencoders were trained before.
+pub fn run_trained(args: &[String]) -> Result<Live> {
+    let site = site_with_models(|_| Ok(()))?;
+    site.train()?;
+    send(&site, args)
+}
+
+fn send(site: &Site, args: &[String]) -> Result<Live> {
     let mut engine = site.start()?;
     engine.wait_ready()?;
     let before = threads(&engine)?;

@@ -1,6 +1,6 @@
 //! The whole path over loopback UDP at 300k flows/s: CPU seconds per million flows windowed, by thread too, and what was
-//! lost. A run without traffic tells what start-up costs; it is subtracted. The pipeline of configs/demo.toml, and the
-//! same with all four levels.
+//! lost. A run without traffic tells what start-up costs; it is subtracted. The pipeline of configs/demo.toml with its
+//! plain limits, the same with all four levels, and the same with its two autoencoders besides.
 
 use super::live::{self, Live};
 use super::results::Results;
@@ -31,6 +31,8 @@ pub fn run(results: &mut Results) -> Result<()> {
     let (case, exporters, seconds) = CASES[0];
     let live = live::run(&args(exporters, seconds), live::four_levels)?;
     keep(results, &format!("{case} four levels"), &live, idle.cpu_seconds);
+    let live = live::run_trained(&args(exporters, seconds))?;
+    keep(results, &format!("{case} with autoencoders"), &live, idle.cpu_seconds);
     Ok(())
 }
 
