@@ -161,8 +161,14 @@ impl RowsDecoder {
     }
 
     fn row(&self, cells: &[Scalar<'_>], out: &mut Vec<FeatureRow>) -> Result<(), Refused> {
-        let bad =
-            |name: &str, what: &str, cell| Refused::Row(Refusal::BadField, format!("{name}: no {what}: {cell:?}"));
+        let bad = |name: &str, what: &str, cell: Scalar<'_>| {
+            let text = match cell {
+                Scalar::Text(text) => format!("{text:?}"),
+                Scalar::Integer(n) | Scalar::Nanos(n) => n.to_string(),
+                Scalar::Float(x) => x.to_string(),
+            };
+            Refused::Row(Refusal::BadField, format!("{name}: {text} is no {what}"))
+        };
         let start_ns = time(cells[0], self.plan.time_unit).ok_or_else(|| bad(&self.plan.time, "time", cells[0]))?;
         let (kind, addr) = match &self.plan.entity {
             None => (KeyKind::Network, Addr::UNSPECIFIED),
@@ -234,7 +240,7 @@ mod tests {
         assert_eq!(rows[1].values, [0.0, 0.0], "nothing of nothing");
         assert!(rows[2].values[1].is_nan(), "absent is not 0");
         assert_eq!((d.stats().errors_total(), d.stats().rows), (2, 3));
-        assert_eq!(d.stats().first_error.as_deref(), Some("line 5: t: no time: Text(\"x\")"));
+        assert_eq!(d.stats().first_error.as_deref(), Some("line 5: t: \"x\" is no time"));
     }
 
     #[test]

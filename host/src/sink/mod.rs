@@ -137,7 +137,7 @@ pub(crate) mod fixtures {
             windows_alerted: 55,
             peak_score: 4.6,
             plan_digest: "sha256:00".into(),
-            model_digest: None,
+            model_digest: Some("sha256:1f0e".into()),
             emitted_at: "2026-11-23T06:41:01Z".into(),
         }
     }

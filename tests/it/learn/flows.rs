@@ -33,6 +33,7 @@ fn a_model_learned_from_benign_minutes_tells_the_attack_and_nothing_else() {
     let open = opened(&events);
     assert_eq!((&open["kind"], &open["window"]["start"]), (&"anomaly".into(), &"2026-01-01T00:00:10Z".into()));
     assert!(open["message"].as_str().unwrap().contains("syn_share is 1.00 where 0.0"), "{open}");
+    assert!(inspected.contains(open["model_digest"].as_str().unwrap()), "{open}");
     let evidence = open["evidence"].as_array().unwrap();
     assert!(evidence.len() >= 3, "{open}");
     for one in evidence {
@@ -170,4 +171,29 @@ fn an_attack_in_the_input_is_left_out_where_labels_say_so() {
     assert!(output.status.success(), "{told}");
     assert!(told.contains("warning: none of the 1 events lies in the scored time, 2026-01-01T00:00:00Z"), "{told}");
     assert!(told.contains("learn from: 0 of "), "{told}");
+}
+
+/// A network from elsewhere keeps its weights, and gets the calibration of the traffic that it will judge.
+#[test]
+fn a_network_from_pytorch_gets_a_calibration() {
+    let from = kaminari_tests::root().join("tests/fixtures/pytorch-model");
+    let features = "\"flows_per_s\", \"bits_per_s\", \"packets_per_s\", \"uniq_src\", \"mean_packet_size\"";
+    let text = config(&["odd-hosts"], "", "")
+        .replace(&format!("features = {FEATURES:?}"), &format!("features = [{features}]"));
+    let place = Place::new(&text);
+    let train = format!("train -c kaminari.toml --source flows --input {} --network", benign());
+    let said = place.ok(&format!("{train} {}", from.display()));
+    assert!(said.starts_with("network kept, calibrated on "), "{said}");
+    let network = |dir: &Path| kaminari::inference::Model::load(dir).unwrap().network;
+    assert!(network(&place.path("model")) == network(&from));
+    let inspected = place.ok("model inspect model");
+    for part in ["rows       windows of 2 s, level dst_addr", "64 rows score as they must", "benign rows a day"] {
+        assert!(inspected.contains(part), "no `{part}` in {inspected}");
+    }
+    place.ok("validate -c kaminari.toml");
+
+    let other = Place::plain();
+    let told = other.fails(1, &format!("{train} {}", from.display()));
+    assert!(told.contains("flows_per_s") && told.contains("pipeline `hosts` has other features"), "{told}");
+    assert!(!other.path("model").exists());
 }

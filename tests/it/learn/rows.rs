@@ -163,3 +163,19 @@ fn rows_that_cannot_be_learned_from_are_told() {
     assert!(told.contains("benign.csv: no whole window of pipeline `network` has a row"), "{told}");
     assert!(!place.path("model").exists());
 }
+
+/// The same configuration has a pipeline of rows and one of flow records: a replayed file is for one kind.
+#[test]
+fn a_replay_feeds_rows_to_pipelines_of_rows_and_flows_to_the_others() {
+    let place = place();
+    place.put("benign.csv", &windows(0, 1200, &[]));
+    place.ok(TRAIN);
+    let pipelines = || {
+        let rows = lines(&place.text("scores.jsonl"));
+        rows.iter().map(|r| r["pipeline"].as_str().unwrap().to_owned()).collect::<std::collections::BTreeSet<_>>()
+    };
+    place.ok(&format!("{REPLAY} benign.csv"));
+    assert_eq!(pipelines().into_iter().collect::<Vec<_>>(), ["network"]);
+    place.ok(&format!("replay -c kaminari.toml --source edge --scores scores.jsonl --input {}", benign()));
+    assert_eq!(pipelines().into_iter().collect::<Vec<_>>(), ["hosts"]);
+}

@@ -36,6 +36,7 @@ fn every_rule_makes_one_detector_of_two() {
         assert_eq!(entities(&events), [VICTIM], "{rule}");
         let open = opened(&events);
         assert!(open["message"].as_str().unwrap().starts_with(said), "{rule}: {open}");
+        assert!(rule.contains(&format!("\"{}\"", open["detector"].as_str().unwrap())), "{rule}: {open}");
         assert_eq!(events.iter().filter(|e| e["event"] == "open").count(), 1, "{rule}: {events:?}");
         assert!(!open["evidence"].as_array().unwrap().is_empty() || rule.contains("tail_sum"), "{rule}: {open}");
         // What each member thought stays in the scores; the word is the combined one's.
