@@ -251,7 +251,7 @@ fn rows(plan: &Plan, wanted: Wanted, features: &[String], labels: Option<&Labels
     }
     let benign = rows.filter(|at| series.rows[at].label == Label::Benign);
     super::talk(&format!(
-        "{what}: {} of {} windows left out, they hold attacks\n",
+        "{what}: {} of {} rows hold attacks and are left out\n",
         rows.len() - benign.len(),
         rows.len()
     ));

@@ -39,7 +39,7 @@ fn the_text_has_every_run_and_feature_and_what_to_look_at() {
         assert!(text.contains(&f.name), "{text}");
     }
     assert_eq!(text.matches("  kept").count(), 1);
-    assert!(text.contains("mean squared error limits: 3 at 1/day"), "{text}");
+    assert!(text.contains("limits of the mean squared error: 3 at 1/day"), "{text}");
     assert!(text.contains("note: 1 training rows were left out"), "{text}");
     assert!(text.contains("note: training rows were thinned to 500 of 599"), "{text}");
     assert!(text.contains("constant in training, so that any other value stands out: icmp_share"), "{text}");

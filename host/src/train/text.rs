@@ -134,7 +134,7 @@ impl Report {
         }
         for h in self.histograms.iter().filter(|h| !h.marks.is_empty()) {
             let marks: Vec<String> = h.marks.iter().map(|m| format!("{} at {}", number(m.at), m.label)).collect();
-            let _ = writeln!(out, "{} limits: {}", h.title.to_lowercase(), marks.join(", "));
+            let _ = writeln!(out, "limits of the {}: {}", h.title.to_lowercase(), marks.join(", "));
         }
         for remark in self.remarks() {
             let _ = writeln!(out, "note: {remark}");

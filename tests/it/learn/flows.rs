@@ -160,7 +160,7 @@ fn an_attack_in_the_input_is_left_out_where_labels_say_so() {
     let train = format!("train -c kaminari.toml --source flows --input {} --output m", attacked());
     let output = place.run(&format!("{train} --labels {}", truth.display()));
     let told = stderr(&output);
-    assert!(output.status.success() && told.contains(" windows left out, they hold attacks"), "{told}");
+    assert!(output.status.success() && told.contains(" rows hold attacks and are left out"), "{told}");
     assert!(told.contains("reading what to learn from: 3 of "), "{told}");
     assert!(!told.contains("warning"), "{told}");
 
