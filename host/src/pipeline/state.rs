@@ -35,12 +35,9 @@ pub(super) fn followers(
 
 fn follower(plan: &Plan, pipeline: &PipelinePlan, followable: &Followable, file: Option<&Path>) -> Follower {
     let subject = &followable.subject;
-    let defaults = FollowSettings::default();
     let settings = match plan.detectors.get(&subject.detector).map(|d| d.follow) {
-        Some(f) => {
-            FollowSettings { max_shift: f.max_shift, warm_up_rows: f.warm_up_rows, frozen: !f.follow, ..defaults }
-        }
-        None => defaults,
+        Some(f) => FollowSettings { max_shift: f.max_shift, warm_up_rows: f.warm_up_rows, frozen: !f.follow },
+        None => FollowSettings::default(),
     };
     let identity = Identity {
         pipeline: pipeline.id.to_string(),
