@@ -78,6 +78,13 @@ pub fn run(args: TrainArgs) -> miette::Result<()> {
         Some(path) => Some(Labels::read(path, &args.how.options()).into_diagnostic()?),
         None => None,
     };
+    if labels.as_ref().is_some_and(|labels| !labels.knows(level.name())) {
+        return Err(miette!(
+            help = "give a table of labels (--label-column), or train on `dst_addr` or `dst_prefix`",
+            "--labels says who was attacked: that is nothing about the level `{}`",
+            level.name()
+        ));
+    }
     let read = |paths: &[PathBuf], what: &str| {
         let wanted =
             Wanted { paths: paths.to_vec(), source: args.source.clone(), pipeline: recipe.pipeline.clone(), level };

@@ -1,6 +1,6 @@
 //! What a pipeline learns while it runs, kept over restarts: the followed tails of its detectors' scores. Comes in: the
 //! plan and its detectors; goes out: followers, each where it was when it was last written. A file that cannot be used is
-//! told and left alone, and the follower starts from what was trained.
+//! told, the follower starts from what was trained, and the next writing takes the file's place.
 
 use crate::calibration::{FollowSettings, Follower, Identity};
 use crate::config::{CombineRule, PipelinePlan, Plan};
