@@ -14,6 +14,9 @@ const REASONS: usize = 8;
 /// Of those in its message.
 const TOLD: usize = 3;
 
+/// Nobody has seen so many rows: beyond this the tail is only a direction.
+const MEANINGFUL: f64 = 15.0;
+
 /// The detector.
 pub struct Autoencoder {
     config: Config,
@@ -67,7 +70,10 @@ impl Autoencoder {
     fn alert(&self, row: u32, score: f64, limit: f64, errors: &[FeatureError]) -> Alert {
         let reasons = reasons(errors);
         let severity = self.config.severity.severity(score - limit);
-        let mut message = format!("unlike benign traffic (1 in 10^{score:.1})");
+        let mut message = match score {
+            s if s > MEANINGFUL => format!("unlike benign traffic (rarer than 1 in 10^{MEANINGFUL:.0})"),
+            s => format!("unlike benign traffic (1 in 10^{s:.1})"),
+        };
         for (i, (error, _)) in reasons.iter().take(TOLD).enumerate() {
             let (observed, expected) = (short(error.observed), short(error.expected));
             let before = if i == 0 { ": " } else { ", " };
