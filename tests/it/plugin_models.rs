@@ -155,6 +155,15 @@ fn a_model_that_is_not_granted_is_refused() {
 }
 
 #[test]
+fn a_window_without_rows_is_scored_too() {
+    let (_dir, host) = host();
+    let mut instance = asker(&host, &granted("model"), json!({ "model": "ae", "ask": "tails" }));
+    let frame = frame(&[("x", &[]), ("y", &[])]);
+    let verdict = instance.detect(&frame.window, frame.batch).unwrap();
+    assert!(verdict.scores.is_empty() && verdict.alerts.is_empty());
+}
+
+#[test]
 fn a_plugin_gets_what_the_scorer_says() {
     let (_dir, host) = host();
     let plugin = host.load(&granted("model")).unwrap();

@@ -24,13 +24,30 @@ fn a_rare_row_alerts_and_names_what_made_it_rare() {
     assert_eq!((alert.score, alert.threshold), (v.scores[1], 6.0));
     assert_eq!(
         alert.message,
-        "unlike benign traffic (1 in 10^28.9): uniq_src is 812 where 14.0 is expected, \
+        "unlike benign traffic (rarer than 1 in 10^15): uniq_src is 812 where 14.0 is expected, \
          syn_share is 0.98 where 0.02 is expected"
     );
     let told: Vec<_> = alert.contributions.iter().map(|c| (&*c.column, c.observed, c.expected)).collect();
     assert_eq!(told, [("uniq_src", 812.0, 14.0), ("syn_share", 0.98, 0.02)], "and nothing of what is as expected");
     let (sources, syn) = ((7.98f64 * 7.98).ln_1p(), (4.8f64 * 4.8).ln_1p());
     assert!((alert.contributions[0].weight - sources / (sources + syn)).abs() < 1e-9);
+}
+
+#[test]
+fn a_window_without_rows_has_no_scores_and_no_alerts() {
+    let mut h = harness(json!({ "model": "ddos" }));
+    let empty: [f64; 0] = [];
+    let b = batch().hosts(0..0).f64s("uniq_src", empty).f64s("syn_share", empty).f64s("bytes", empty).build();
+    let v = h.detect(&window(0, 10), &b).unwrap();
+    assert!(v.scores.is_empty() && v.alerts.is_empty());
+}
+
+#[test]
+fn a_rarity_that_somebody_may_have_seen_is_told_as_it_is() {
+    let mut h = harness(json!({ "model": "ddos" }));
+    let b = batch().hosts([1]).f64s("uniq_src", [14.0]).f64s("syn_share", [0.02]).f64s("bytes", [7000.0]).build();
+    let v = h.detect(&window(0, 10), &b).unwrap();
+    assert!(v.alerts[0].message.starts_with("unlike benign traffic (1 in 10^12.0): bytes is 7.00 k"), "{:?}", v.alerts);
 }
 
 #[test]
