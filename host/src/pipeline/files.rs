@@ -54,7 +54,10 @@ pub(super) fn flows(
     progress: Option<Progress>,
 ) -> Result<(), String> {
     let (mut errors, mut last) = (Vec::new(), None);
-    for (mut reader, format, decoder) in files {
+    for (at, (mut reader, format, decoder)) in files.into_iter().enumerate() {
+        if at > 0 && stop.load(Ordering::Relaxed) {
+            break;
+        }
         // Captures in a row are one stream with one set of templates; a CSV file has a header of its own.
         if last != format || format == Some(DecodeFormat::Csv) {
             intake.replace_decoder(decoder);
@@ -80,7 +83,10 @@ pub(super) fn rows(
     progress: Option<Progress>,
 ) -> Result<(), String> {
     let mut errors = Vec::new();
-    for (mut reader, options) in files {
+    for (at, (mut reader, options)) in files.into_iter().enumerate() {
+        if at > 0 && stop.load(Ordering::Relaxed) {
+            break;
+        }
         pipelines.iter_mut().for_each(|p| p.open(&options));
         let name = reader.path().display().to_string();
         let read = drain(&mut reader, stop, progress.as_ref(), |frames| {
@@ -98,22 +104,25 @@ pub(super) fn rows(
     if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
 }
 
-/// Gives `take` all frames of a file, as many at a time as are read at a time; what came before an error too.
+/// Gives `take` all frames of a file, as many at a time as are read at a time; what came before an error too. Told to stop,
+/// it ends after the piece at hand: one that was told before it began has read one, and can say so.
 fn drain(
     reader: &mut FileReader,
     stop: &AtomicBool,
     progress: Option<&Progress>,
     mut take: impl FnMut(&FrameBatch) -> Result<(), String>,
 ) -> Result<(), String> {
-    let (mut frames, mut more) = (FrameBatch::default(), Ok(true));
-    while more == Ok(true) && !stop.load(Ordering::Relaxed) {
+    let mut frames = FrameBatch::default();
+    loop {
         frames.clear();
-        more = reader.read(&mut frames, READ_FRAMES).map_err(|error| error.to_string());
+        let more = reader.read(&mut frames, READ_FRAMES).map_err(|error| error.to_string());
         take(&frames)?;
         if let Some(progress) = progress {
             let (done, total) = reader.position();
             progress(done, total);
         }
+        if !more? || stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
     }
-    more.map(drop)
 }
