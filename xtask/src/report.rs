@@ -46,8 +46,8 @@ struct Found {
     at: String,
     delay: f64,
     severity: String,
-    /// Every kind that was said of it, each with the delay until it was.
-    said: Vec<(String, f64)>,
+    /// Every kind that was said of it over its life.
+    said: Vec<String>,
     features: String,
 }
 
@@ -98,7 +98,7 @@ impl Report {
     pub fn one_sided(&self) -> Vec<String> {
         let mut out = Vec::new();
         for row in &self.rows {
-            let said = |kind: &str| row.found.as_ref().is_some_and(|f| f.said.iter().any(|(k, _)| k == kind));
+            let said = |kind: &str| row.found.as_ref().is_some_and(|f| f.said.iter().any(|k| k == kind));
             out.extend(
                 [LEARNED, &*row.kind]
                     .iter()
@@ -157,21 +157,20 @@ fn row(attack: &Value, opens: &[&Value], events: &[Value]) -> Result<Row> {
             at: clock(at),
             delay: (at - sent_ns) as f64 / 1e9,
             severity: text(event, "/severity").into(),
-            said: said(event, events, sent_ns),
+            said: said(event, events),
             features: features(event),
         }),
     })
 }
 
 /// The kinds of an incident over its life, in the order in which they were said first.
-fn said(open: &Value, events: &[Value], sent_ns: i128) -> Vec<(String, f64)> {
-    let mut said: Vec<(String, f64)> = Vec::new();
+fn said(open: &Value, events: &[Value]) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
     for event in events.iter().filter(|e| text(e, "/incident_id") == text(open, "/incident_id")) {
-        let delay = nanoseconds(text(event, "/emitted_at")).map_or(0.0, |at| (at - sent_ns) as f64 / 1e9);
         let others = event.pointer("/attributes/other_kinds").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         for kind in std::iter::once(text(event, "/kind")).chain(others.iter().filter_map(Value::as_str)) {
-            if said.iter().all(|(known, _)| known != kind) {
-                said.push((kind.to_owned(), delay));
+            if said.iter().all(|known| known != kind) {
+                said.push(kind.to_owned());
             }
         }
     }
@@ -268,8 +267,7 @@ impl fmt::Display for Report {
                 line[3] = found.at.clone();
                 line[4] = format!("{:.2} s", found.delay);
                 line[5] = found.severity.clone();
-                let said = found.said.iter().map(|(kind, delay)| format!("{kind} {delay:.2} s"));
-                line[6] = said.collect::<Vec<_>>().join(", ");
+                line[6] = found.said.join(", ");
                 line[7] = found.features.clone();
             }
             table.push(line);
