@@ -300,11 +300,13 @@ impl IncidentTracker {
         }
     }
 
-    /// Closes an open incident; alerts of windows up to `until` belong to it.
+    /// Closes an open incident; alerts of windows up to `until` belong to it, and all that it has had: a late window may
+    /// close an incident that newer windows have opened.
     fn close(&mut self, key: &EntityKey, until: u64, at_ns: u64, closing: &Closing<'_>) -> Option<IncidentEvent> {
         let quiet = self.quiet_windows();
         let track = self.tracks.get_mut(key)?;
         let incident = track.open.take()?;
+        let until = until.max(incident.last_alert);
         let cover = track.cover.as_deref();
         let event = self.context.event(IncidentEventKind::Close, &incident, cover, at_ns, Some(closing));
         track.told_until = until;

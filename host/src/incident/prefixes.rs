@@ -32,7 +32,12 @@ impl IncidentTracker {
         let cover = track.cover.get_or_insert_default();
         cover.volume = volume;
         let before = now.number <= cover.explained_until;
-        let verdict = cover::judge(volume, &hosts, others, before, share, min_hosts);
+        // Fewer of its hosts than there were are still the attack that was told, unless one of them has taken it over.
+        let verdict = if track.open.is_some() && dominant.is_empty() && !before {
+            Verdict::Spread
+        } else {
+            cover::judge(volume, &hosts, others, before, share, min_hosts)
+        };
         if verdict == Verdict::Explained && !hosts.is_empty() {
             cover.explained_until = cover.explained_until.max(explained_until);
         }

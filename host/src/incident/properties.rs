@@ -59,7 +59,7 @@ fn plans() -> impl Strategy<Value = IncidentPlan> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_incident_opens_once_and_closes_once(plan in plans(), stream in stream()) {

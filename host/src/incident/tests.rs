@@ -413,3 +413,44 @@ fn detections_are_counted_by_detector() {
     };
     assert_eq!(counted(run, DETECTIONS, "limits"), 10);
 }
+
+/// Eight hosts made a carpet; one ends, and the seven that are left make most of the prefix. It is the same attack.
+#[test]
+fn a_carpet_that_loses_a_host_stays_one_incident() {
+    let mut t = tracker(plan());
+    let mut events = Vec::new();
+    for i in 0..30 {
+        let hosts = match i {
+            0..5 => 8u8,
+            5..15 => 7,
+            _ => 0,
+        };
+        let mut now: Vec<_> = (1..=hosts).map(|h| detection(host(h), 200.0)).collect();
+        if hosts > 0 {
+            now.push(detection(prefix(), 1500.0));
+        }
+        events.extend(t.observe(&window(i), at(i, &now)));
+    }
+    assert_eq!(names(&events), ["open 192.0.2.0/24", "close 192.0.2.0/24"]);
+}
+
+/// A late window lets the prefix take over a host that a newer window has opened; that newer window fires once more.
+#[test]
+fn a_host_taken_over_by_a_late_window_does_not_open_twice() {
+    let plan = IncidentPlan { close_after_windows: 1, cover_min_hosts: 1, ..plan() };
+    let mut t = tracker(plan);
+    let mut events = Vec::new();
+    for (i, detections) in [
+        (11, vec![]),
+        (12, vec![detection(host(13), 100.0)]),
+        (11, vec![detection(prefix(), 0.0)]),
+        (13, vec![]),
+        (14, vec![detection(prefix(), 177.0)]),
+        (12, vec![detection(host(13), 4370.0)]),
+    ] {
+        events.extend(t.observe(&window(i), at(i, &detections)));
+    }
+    let opened: Vec<_> = events.iter().filter(|e| e.event == IncidentEventKind::Open).map(|e| &e.incident_id).collect();
+    let distinct: std::collections::BTreeSet<_> = opened.iter().collect();
+    assert_eq!(opened.len(), distinct.len(), "{:?}", names(&events));
+}
