@@ -2,7 +2,7 @@
 //! goes out: how many were true, which events were told and how late. An incident is true when it concerns an attacked
 //! entity, or a network around it or within it, while the attack went on.
 
-use super::input::{InputError, lines, rfc3339};
+use super::input::{Entity, InputError, Window, lines, rfc3339};
 use super::labels::{Labels, overlap};
 use super::metrics::{Delay, Event, MissedEvent};
 use super::net::Who;
@@ -64,18 +64,6 @@ struct Line {
     opened_at: String,
 }
 
-#[derive(Deserialize)]
-struct Entity {
-    kind: String,
-    value: String,
-}
-
-#[derive(Deserialize)]
-struct Window {
-    start: String,
-    end: String,
-}
-
 /// Reads the file, in the order of opening. No line is no incident.
 pub fn read_incidents(path: &Path) -> Result<Vec<Incident>, InputError> {
     let mut found: Vec<Incident> = Vec::new();
@@ -84,15 +72,15 @@ pub fn read_incidents(path: &Path) -> Result<Vec<Incident>, InputError> {
         let wrong = |what: String| InputError::line(path, number, what);
         let line: Line = serde_json::from_str(text)
             .map_err(|e| wrong(format!("not an incident event of `kaminari replay`: {e}")))?;
-        let time = |text: &str| rfc3339(text).ok_or_else(|| wrong(format!("time `{text}` is no RFC 3339")));
-        let (start_ns, end_ns) = (time(&line.window.start)?, time(&line.window.end)?);
+        let (start_ns, end_ns) = line.window.span().map_err(wrong)?;
         // A notice tells how many were withheld: nobody is accused.
         if line.event == "notice" {
             return Ok(());
         }
         let place = *places.entry((line.pipeline.clone(), line.incident_id)).or_insert(found.len());
         if place == found.len() {
-            let opened_ns = time(&line.opened_at)?;
+            let opened_ns = rfc3339(&line.opened_at)
+                .ok_or_else(|| wrong(format!("`opened_at` is `{}`, no RFC 3339", line.opened_at)))?;
             let Entity { kind, value } = line.entity;
             found.push(Incident {
                 pipeline: line.pipeline,

@@ -2,6 +2,7 @@
 
 use crate::model::time::SECOND;
 use flate2::read::MultiGzDecoder;
+use serde::Deserialize;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -54,6 +55,33 @@ impl InputError {
 
     pub(super) fn empty(path: &Path, what: &str) -> Self {
         InputError::Empty { path: path.into(), what: what.into() }
+    }
+}
+
+/// The entity of a scored row or an incident.
+#[derive(Deserialize)]
+pub(super) struct Entity {
+    /// Level.
+    pub kind: String,
+    /// Who.
+    pub value: String,
+}
+
+/// The window of a scored row or an incident.
+#[derive(Deserialize)]
+pub(super) struct Window {
+    start: String,
+    end: String,
+    /// Judged before its end.
+    #[serde(default)]
+    pub partial: bool,
+}
+
+impl Window {
+    /// Start and end, ns since the epoch; refuses what is no time.
+    pub fn span(&self) -> Result<(u64, u64), String> {
+        let time = |text| rfc3339(text).ok_or_else(|| format!("window time `{text}` is no RFC 3339"));
+        Ok((time(&self.start)?, time(&self.end)?))
     }
 }
 

@@ -2,7 +2,7 @@
 //! series per pipeline, detector and level of entities (scores of different detectors do not compare, and a host's
 //! window is no prefix's). Refused: lines that are no scored row, rows that do not say whether they were alerted.
 
-use super::input::{InputError, lines, rfc3339};
+use super::input::{Entity, InputError, Window, lines};
 use super::metrics::{Label, Row};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -61,20 +61,6 @@ struct Line {
     threshold: Option<f64>,
 }
 
-#[derive(Deserialize)]
-struct Entity {
-    kind: String,
-    value: String,
-}
-
-#[derive(Deserialize)]
-struct Window {
-    start: String,
-    end: String,
-    #[serde(default)]
-    partial: bool,
-}
-
 #[derive(Default)]
 struct Building {
     rows: Vec<Row>,
@@ -96,8 +82,7 @@ pub fn read_scores(path: &Path, options: &ScoreOptions) -> Result<Scores, InputE
             detectors.insert(line.detector);
             return Ok(());
         }
-        let time = |text: &str| rfc3339(text).ok_or_else(|| wrong(format!("window time `{text}` is no RFC 3339")));
-        let (start_ns, end_ns) = (time(&line.window.start)?, time(&line.window.end)?);
+        let (start_ns, end_ns) = line.window.span().map_err(wrong)?;
         if end_ns <= start_ns {
             return Err(wrong("the window ends before it begins".into()));
         }
