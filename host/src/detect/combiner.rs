@@ -7,8 +7,6 @@ use super::combine::{Member, Rule};
 use super::follow::{Followable, Heard, Observed, Subject};
 use crate::config::{CombinePlan, CombineRule};
 use crate::model::{Alert, Detection, FeatureFrame, KeyKind, Verdict};
-use arrow_array::cast::AsArray;
-use arrow_array::types::Float64Type;
 use std::sync::Arc;
 
 /// What the detections and scores of all together are called.
@@ -106,15 +104,7 @@ impl Combiner {
         };
         judgement.tails.clone_from(&scores);
         judgement.scores = scores;
-        let schema = frame.batch.schema();
-        let columns: Vec<(Arc<str>, &[f64])> = schema
-            .fields()
-            .iter()
-            .zip(frame.batch.columns())
-            .filter_map(|(f, c)| {
-                Some((Arc::from(f.name().as_str()), c.as_primitive_opt::<Float64Type>()?.values().as_ref()))
-            })
-            .collect();
+        let features = if alerts.is_empty() { Vec::new() } else { frame.features() };
         judgement.detections = alerts
             .into_iter()
             .map(|alert| Detection {
@@ -123,7 +113,7 @@ impl Combiner {
                 model_digest: digests(said, alert.row),
                 key: frame.keys[alert.row as usize],
                 window: frame.window,
-                observed: columns.iter().map(|(name, values)| (name.clone(), values[alert.row as usize])).collect(),
+                observed: features.iter().map(|(name, values)| (name.clone(), values[alert.row as usize])).collect(),
                 alert,
             })
             .collect();

@@ -11,9 +11,7 @@ use crate::config::DetectorPlan;
 use crate::model::{Alert, Detection, FeatureFrame, KeyKind, Verdict, time};
 use crate::plugin::{CallErrorKind, Followed, LoadedPlugin, PluginError, PluginInstance, PluginReply};
 use crate::telemetry;
-use arrow_array::cast::AsArray;
-use arrow_array::types::Float64Type;
-use arrow_array::{Array, RecordBatch};
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use std::sync::Arc;
 use std::time::Instant;
@@ -323,7 +321,7 @@ impl Detector for PluginDetector {
             }
             for mut alert in verdict.alerts {
                 alert.row += start as u32;
-                let features = features.get_or_insert_with(|| Features::of(&frame.batch));
+                let features = features.get_or_insert_with(|| frame.features());
                 judgement.detections.push(self.detection(frame, alert, features));
             }
         }
@@ -350,7 +348,7 @@ impl PluginDetector {
         .collect()
     }
 
-    fn detection(&self, frame: &FeatureFrame, alert: Alert, features: &Features<'_>) -> Detection {
+    fn detection(&self, frame: &FeatureFrame, alert: Alert, features: &[(Arc<str>, &[f64])]) -> Detection {
         let row = alert.row as usize;
         // Asked for here, where there is something to tell: the model may have been swapped since the last alert.
         let models = self.instance.as_ref().map(PluginInstance::models).unwrap_or_default();
@@ -361,23 +359,9 @@ impl PluginDetector {
             plugin: self.plugin.label().clone(),
             key: frame.keys[row],
             window: frame.window,
-            observed: features.0.iter().map(|(name, values)| (name.clone(), values[row])).collect(),
+            observed: features.iter().map(|(name, values)| (name.clone(), values[row])).collect(),
             alert,
         }
-    }
-}
-
-/// The numeric columns of a frame.
-struct Features<'a>(Vec<(Arc<str>, &'a [f64])>);
-
-impl<'a> Features<'a> {
-    fn of(batch: &'a RecordBatch) -> Self {
-        let fields = batch.schema_ref().fields();
-        let columns = fields.iter().zip(batch.columns()).filter_map(|(field, column)| {
-            let values = column.as_primitive_opt::<Float64Type>()?;
-            Some((Arc::from(field.name().as_str()), &values.values()[..column.len()]))
-        });
-        Self(columns.collect())
     }
 }
 

@@ -2,6 +2,9 @@
 
 use super::key::{EntityKey, KeyKind};
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
+use std::sync::Arc;
 
 /// The span of event time that a frame of features covers. `start_ns <= event time < end_ns`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,4 +43,16 @@ pub struct FeatureFrame {
     pub keys: Vec<EntityKey>,
     /// `key` and the features.
     pub batch: RecordBatch,
+}
+
+impl FeatureFrame {
+    /// The features (all columns of doubles): name, and the values in row order.
+    pub fn features(&self) -> Vec<(Arc<str>, &[f64])> {
+        let fields = self.batch.schema_ref().fields();
+        let columns = fields.iter().zip(self.batch.columns()).filter_map(|(field, column)| {
+            let values = column.as_primitive_opt::<Float64Type>()?;
+            Some((Arc::from(field.name().as_str()), &values.values()[..]))
+        });
+        columns.collect()
+    }
 }
