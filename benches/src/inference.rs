@@ -38,9 +38,9 @@ fn measure(case: &str, model: &Arc<Model>, dims: &[usize], batch: usize) -> Outc
     let raw: Vec<&[f64]> = raw.iter().map(Vec::as_slice).collect();
     let columns: Vec<&[f32]> = columns.iter().map(Vec::as_slice).collect();
 
-    let scorer = |isa| Some((isa, CpuBackend::with(isa)?.cpu_scorer(model)));
+    let scorer = |isa| Some((isa, CpuBackend::with(isa)?.cpu_scorer(model).ok()?));
     let mut ours: Vec<(Isa, CpuScorer)> = Isa::available().into_iter().filter_map(scorer).collect();
-    let mut products = Products::new(&model.network);
+    let mut products = Products::new(model.network().ok_or("no perceptron")?);
     let (mut mse, mut losses) = (vec![0.0; batch], Losses::default());
     products.mse(&rows, &mut mse);
     same_scores(model, &raw, &mse)?;
@@ -79,7 +79,8 @@ fn measure(case: &str, model: &Arc<Model>, dims: &[usize], batch: usize) -> Outc
 fn same_scores(model: &Model, raw: &[&[f64]], mse: &[f32]) -> Outcome {
     for (at, got) in mse.iter().enumerate() {
         let values: Vec<f64> = raw.iter().map(|column| column[at]).collect();
-        let (expected, _) = reference::losses(&model.network, &model.manifest.features, &values);
+        let network = model.network().ok_or("no perceptron")?;
+        let (expected, _) = reference::losses(network, &model.manifest.features, &values);
         if !reference::close(f64::from(*got), expected) {
             return Err(format!("matrixmultiply scores row {at} {got}, and it is {expected}").into());
         }
@@ -143,7 +144,7 @@ fn model(dims: &[usize]) -> Result<Model, kaminari::inference::ModelError> {
         let mut numbers = |n| (0..n).map(|_| (spread * (2.0 * random() - 1.0)) as f32).collect();
         Layer { inputs: d[0], outputs: d[1], weight: numbers(d[0] * d[1]), bias: numbers(d[1]) }
     };
-    let network = Network { layers: dims.windows(2).map(layer).collect(), activation: Activation::Relu };
+    let network = Network { layers: dims.windows(2).map(layer).collect(), activation: Activation::Relu, code: None };
     let feature =
         |at| FeatureSpec { name: format!("f{at}"), transform: Transform::Log1p, center: 1.0, scale: 2.0, clip: 8.0 };
     let manifest = Manifest {
@@ -151,12 +152,7 @@ fn model(dims: &[usize]) -> Result<Model, kaminari::inference::ModelError> {
         name: "bench".into(),
         version: String::new(),
         input: None,
-        architecture: Architecture {
-            kind: "mlp-autoencoder".into(),
-            dims: dims.to_vec(),
-            activation: Activation::Relu,
-            tensor_prefix: String::new(),
-        },
+        architecture: Architecture::of(&network),
         weights: WeightsFile::default(),
         features: (0..dims[0]).map(feature).collect(),
         calibration: None,

@@ -82,8 +82,8 @@ fn model(features: &[(&str, f64)], calibration: Option<Calibration>) -> Arc<Mode
         architecture: Architecture {
             kind: "mlp-autoencoder".into(),
             dims: vec![width, width],
-            activation: Activation::Relu,
-            tensor_prefix: String::new(),
+            activation: Some(Activation::Relu),
+            ..Architecture::default()
         },
         weights: WeightsFile::default(),
         features: features.iter().map(spec).collect(),
@@ -91,8 +91,8 @@ fn model(features: &[(&str, f64)], calibration: Option<Calibration>) -> Arc<Mode
         golden: None,
         training: None,
     };
-    let network = Network { layers: Vec::new(), activation: Activation::Relu };
-    Arc::new(Model { manifest, network, digest: String::new(), dir: Default::default() })
+    let weights = Network { layers: Vec::new(), activation: Activation::Relu, code: None }.into();
+    Arc::new(Model { manifest, weights, digest: String::new(), dir: Default::default() })
 }
 
 /// A host with the model `ae` of the features `x` (usually 10) and `y` (usually 0).

@@ -4,7 +4,7 @@
 use super::Format;
 use super::list::table;
 use crate::calibration::{Calibration, limit};
-use crate::inference::{Backend, CpuBackend, Model, Training};
+use crate::inference::{Backend, CpuBackend, Model, Training, Weights};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -81,10 +81,6 @@ fn as_json(model: &Model) -> Value {
 
 fn as_text(model: &Model) -> String {
     let manifest = &model.manifest;
-    let architecture = &manifest.architecture;
-    let widths: Vec<String> = architecture.dims.iter().map(usize::to_string).collect();
-    let weights: usize = model.network.layers.iter().map(|layer| layer.weight.len() + layer.bias.len()).sum();
-    let activation = format!("{:?}", architecture.activation).to_lowercase();
     let self_test = match golden_rows(model) {
         0 => "none: add [golden] to model.toml, and a change that no digest sees is found".to_owned(),
         rows => format!("{rows} rows score as they must, on {}", CpuBackend::detect().name()),
@@ -93,7 +89,15 @@ fn as_text(model: &Model) -> String {
         Some(input) => format!("windows of {} s, level {}", input.window_secs, input.level),
         None => "not said".to_owned(),
     };
-    let network = format!("{} {}, {activation}, {weights} weights", architecture.kind, widths.join("-"));
+    let kind = &manifest.architecture.kind;
+    let network = match &model.weights {
+        Weights::Mlp(network) => {
+            let widths: Vec<String> = network.dims().iter().map(usize::to_string).collect();
+            let activation = format!("{:?}", network.activation).to_lowercase();
+            format!("{kind} {}, {activation}, {} weights", widths.join("-"), network.params())
+        }
+        Weights::TorchScript(archive) => format!("{kind}, an archive of {} bytes", archive.len()),
+    };
     let name = format!("{} {}", manifest.name, manifest.version);
     let mut out = table(vec![
         ["model", name.trim_end()],

@@ -7,7 +7,7 @@ use super::{ConfigArgs, print};
 use crate::calibration::{self, Calibration, raw_score};
 use crate::config::{ModelPlan, PipelinePlan, Plan, TrainPlan};
 use crate::evaluate::{Label, Labels, Row, Series};
-use crate::inference::{Backend, CpuBackend, Input, Losses, Manifest, Model, ModelError, Network};
+use crate::inference::{Backend, CpuBackend, Input, Losses, Manifest, Model, ModelError, Weights};
 use crate::model::time::{now_ns, rfc3339};
 use crate::model::{EntityKey, WindowInfo};
 use crate::pipeline::{Progress, Wanted, collect};
@@ -105,7 +105,7 @@ pub fn run(args: TrainArgs) -> miette::Result<()> {
                 calibration: Some(calibration),
                 ..kept.manifest
             };
-            let digest = write(&dir, manifest, kept.network)?;
+            let digest = write(&dir, manifest, kept.weights)?;
             (digest, format!("network kept, calibrated on {} rows\n", all.len()))
         }
         None => {
@@ -161,8 +161,8 @@ fn calibrated(mse: &[f64], log1p: &[f64], rows: &Rows, window_ns: u64) -> miette
 }
 
 /// Writes the model; tells its digest.
-fn write(dir: &Path, manifest: Manifest, network: Network) -> miette::Result<String> {
-    let written = Model::new(manifest, network).and_then(|model| model.save(dir).map(|()| model.digest));
+fn write(dir: &Path, manifest: Manifest, weights: impl Into<Weights>) -> miette::Result<String> {
+    let written = Model::new(manifest, weights).and_then(|model| model.save(dir).map(|()| model.digest));
     written.map_err(|error| cannot_write(dir, error))
 }
 

@@ -1,12 +1,9 @@
 //! What a manifest must be before its model may score: every mistake with its key, what stands there and what to do.
 
 use super::error::ModelError;
-use super::manifest::{FORMAT_VERSION, Golden, MAX_CLIP, Manifest};
+use super::manifest::{Architecture, FORMAT_VERSION, Golden, MAX_CLIP, MLP, Manifest, TORCHSCRIPT, VARIATIONAL};
 use super::network::Network;
 use std::path::Path;
-
-/// The one kind of network there is.
-const KIND: &str = "mlp-autoencoder";
 
 /// Key and problem.
 type Wrong = (String, String);
@@ -31,8 +28,9 @@ pub(super) fn manifest(path: &Path, manifest: &Manifest) -> Result<(), ModelErro
 pub(super) fn network(path: &Path, manifest: &Manifest, network: &Network) -> Result<(), ModelError> {
     let at = |problem| ModelError::Key { path: path.into(), key: "architecture".into(), problem };
     let architecture = &manifest.architecture;
-    if network.activation != architecture.activation || network.layers.len() + 1 != architecture.dims.len() {
-        return Err(at("activation or number of layers are not those of the network".into()));
+    let same = (network.activation, network.code, network.layers.len() + 1);
+    if (architecture.activation, architecture.code, architecture.dims.len()) != (Some(same.0), same.1, same.2) {
+        return Err(at("activation, code or number of layers are not those of the network".into()));
     }
     for (number, (layer, dims)) in network.layers.iter().zip(architecture.dims.windows(2)).enumerate() {
         let shape = [layer.inputs, layer.outputs];
@@ -67,13 +65,31 @@ fn names(manifest: &Manifest) -> Result<(), Wrong> {
 }
 
 fn architecture(manifest: &Manifest) -> Result<(), Wrong> {
-    let kind = &manifest.architecture.kind;
-    if kind != KIND {
-        return wrong("architecture.kind", format!("`{kind}` is not supported, only `{KIND}`"));
+    let Architecture { kind, dims, activation, code, tensor_prefix } = &manifest.architecture;
+    let features = manifest.features.len();
+    if ![MLP, VARIATIONAL, TORCHSCRIPT].contains(&kind.as_str()) {
+        let known = format!("only `{MLP}`, `{VARIATIONAL}` and `{TORCHSCRIPT}`");
+        return wrong("architecture.kind", format!("`{kind}` is not supported, {known}"));
     }
-    let (dims, features) = (&manifest.architecture.dims, manifest.features.len());
     if features == 0 {
         return wrong("features", "none: list the inputs of the network in their order");
+    }
+    if kind == TORCHSCRIPT {
+        if !dims.is_empty() || activation.is_some() || code.is_some() || !tensor_prefix.is_empty() {
+            return wrong("architecture", format!("`{TORCHSCRIPT}` brings its network: leave all but `kind` out"));
+        }
+        return Ok(());
+    }
+    if activation.is_none() {
+        return wrong("architecture.activation", "missing: `tanh` or `relu`");
+    }
+    match (kind == VARIATIONAL, code) {
+        (false, Some(_)) => return wrong("architecture.code", format!("only a `{VARIATIONAL}` has a code")),
+        (true, None) => return wrong("architecture.code", "missing: which of `dims` is the code, counted from 0"),
+        (true, Some(code)) if !(1..dims.len().saturating_sub(1)).contains(code) => {
+            return wrong("architecture.code", format!("{code} is none of the hidden layers in dims {dims:?}"));
+        }
+        _ => {}
     }
     if dims.len() < 2 || dims.contains(&0) {
         return wrong("architecture.dims", format!("{dims:?} must be two or more widths above 0"));

@@ -3,6 +3,7 @@
 
 use super::kernel::{self, Columns, Packed, Prepared, Raw, Tile};
 use super::model::Model;
+use super::network::Weights;
 use super::reference;
 use super::scorer::{Backend, FeatureError, InferenceError, Losses, Scorer};
 use std::sync::Arc;
@@ -98,10 +99,13 @@ impl CpuBackend {
     }
 
     /// As [`Backend::scorer`], for callers that want the kernel itself.
-    pub fn cpu_scorer(&self, model: &Arc<Model>) -> CpuScorer {
-        let net = Packed::new(&model.network, &model.manifest.features);
+    pub fn cpu_scorer(&self, model: &Arc<Model>) -> Result<CpuScorer, InferenceError> {
+        let Weights::Mlp(network) = &model.weights else {
+            return Err(InferenceError::NeedsTorch { model: model.manifest.name.clone() });
+        };
+        let net = Packed::new(network, &model.manifest.features);
         let tile = Tile::new(&net, self.isa.lanes());
-        CpuScorer { model: model.clone(), net, tile, isa: self.isa }
+        Ok(CpuScorer { model: model.clone(), net, tile, isa: self.isa })
     }
 }
 
@@ -111,7 +115,7 @@ impl Backend for CpuBackend {
     }
 
     fn scorer(&self, model: &Arc<Model>) -> Result<Box<dyn Scorer>, InferenceError> {
-        Ok(Box::new(self.cpu_scorer(model)))
+        Ok(Box::new(self.cpu_scorer(model)?))
     }
 }
 
@@ -187,6 +191,9 @@ impl Scorer for CpuScorer {
     }
 
     fn explain(&mut self, row: &[f64]) -> Result<Vec<FeatureError>, InferenceError> {
-        reference::explain(&self.model, row)
+        match &self.model.weights {
+            Weights::Mlp(network) => reference::explain(network, &self.model.manifest.features, row),
+            Weights::TorchScript(_) => Err(InferenceError::NeedsTorch { model: self.model.manifest.name.clone() }),
+        }
     }
 }

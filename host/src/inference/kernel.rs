@@ -24,7 +24,7 @@ pub(super) struct Packed {
 #[derive(Clone, Debug)]
 struct PackedLayer {
     inputs: usize,
-    /// `None`: the last.
+    /// `None`: the last, and the one that makes a code.
     activation: Option<Activation>,
     /// Blocks of [`OUTPUTS`] outputs: their biases, then their weights input by input. Behind the last output: 0.
     blocks: Vec<Vec<[f32; OUTPUTS]>>,
@@ -41,8 +41,7 @@ struct Feature {
 impl Packed {
     /// Lays out a network and its preprocessing.
     pub(super) fn new(network: &Network, features: &[FeatureSpec]) -> Self {
-        let last = network.layers.len().saturating_sub(1);
-        let pack = |(at, layer)| PackedLayer::new(layer, (at < last).then_some(network.activation));
+        let pack = |(at, layer)| PackedLayer::new(layer, network.activation_after(at));
         let layers: Vec<_> = network.layers.iter().enumerate().map(pack).collect();
         let feature = |spec: &FeatureSpec| Feature {
             transform: spec.transform,

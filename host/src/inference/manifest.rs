@@ -1,5 +1,6 @@
 //! `model.toml`: everything about a model but its weights.
 
+use super::network::Network;
 use crate::calibration::Calibration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -65,19 +66,40 @@ pub struct Input {
     pub level: String,
 }
 
+/// Linear layers with an activation after each but the last.
+pub const MLP: &str = "mlp-autoencoder";
+/// The same, without an activation after the layer that makes the code.
+pub const VARIATIONAL: &str = "variational-autoencoder";
+/// Whatever a TorchScript archive computes.
+pub const TORCHSCRIPT: &str = "torchscript";
+
 /// The network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
-    /// `mlp-autoencoder`.
+    /// [`MLP`], [`VARIATIONAL`] or [`TORCHSCRIPT`], which has nothing else here.
     pub kind: String,
     /// Widths: inputs, hidden layers, outputs (as many as inputs).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dims: Vec<usize>,
     /// After every layer but the last.
-    pub activation: Activation,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+    /// [`VARIATIONAL`]: which of `dims` is the code, counted from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<usize>,
     /// What stands before `0.weight` in the weights file.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tensor_prefix: String,
+}
+
+impl Architecture {
+    /// The perceptron of such a network.
+    pub fn of(network: &Network) -> Self {
+        let kind = if network.code.is_some() { VARIATIONAL } else { MLP };
+        let (dims, activation) = (network.dims(), Some(network.activation));
+        Self { kind: kind.into(), dims, activation, code: network.code, tensor_prefix: String::new() }
+    }
 }
 
 /// Activation function of the hidden layers.

@@ -22,9 +22,9 @@ mod tests;
 pub use cpu::{CpuBackend, CpuScorer, Isa};
 pub use error::ModelError;
 pub use manifest::{
-    Activation, Architecture, FORMAT_VERSION, FeatureSpec, Golden, Input, MAX_CLIP, Manifest, Training, Transform,
-    WeightsFile,
+    Activation, Architecture, FORMAT_VERSION, FeatureSpec, Golden, Input, MAX_CLIP, MLP, Manifest, TORCHSCRIPT,
+    Training, Transform, VARIATIONAL, WeightsFile,
 };
 pub use model::Model;
-pub use network::{Layer, Network};
+pub use network::{Layer, Network, Weights};
 pub use scorer::{Backend, FeatureError, InferenceError, Losses, Scorer};

@@ -4,8 +4,8 @@
 use super::cpu::CpuBackend;
 use super::error::ModelError;
 use super::manifest::{FORMAT_VERSION, Manifest, hex};
-use super::network::Network;
-use super::scorer::{Backend, Losses};
+use super::network::{Network, Weights};
+use super::scorer::{Backend, InferenceError, Losses};
 use super::{check, reference, weights};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -21,8 +21,8 @@ const MANIFEST: &str = "model.toml";
 pub struct Model {
     /// `model.toml`.
     pub manifest: Manifest,
-    /// The weights.
-    pub network: Network,
+    /// What it computes with.
+    pub weights: Weights,
     /// `sha256:` over manifest and weights: stands in every incident that rests on it.
     pub digest: String,
     /// Where it was read from; empty for one made in memory.
@@ -30,7 +30,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads, checks and tests a model.
+    /// Reads and checks a model. A perceptron proves itself on its golden rows; a TorchScript archive has to, too
+    /// ([`Model::prove`]), with a backend that can.
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
         let path = dir.join(MANIFEST);
         let text = read(&path)?;
@@ -42,7 +43,7 @@ impl Model {
         check::manifest(&path, &manifest)?;
         let weights_path = dir.join(&manifest.weights.file);
         let bytes = read(&weights_path)?;
-        let network = weights::parse(&weights_path, &bytes, &manifest.architecture)?;
+        let weights = weights::parse(&weights_path, &bytes, &manifest.architecture)?;
         let (pinned, found) = (&manifest.weights.sha256, sha256(&[&bytes]));
         if !pinned.is_empty() && *pinned != found {
             let problem = format!(
@@ -51,22 +52,25 @@ impl Model {
             );
             return Err(ModelError::Weights { path: weights_path, problem });
         }
-        let model = Self { digest: digest(&text, &bytes), manifest, network, dir: dir.into() };
-        model.self_test(&path)?;
+        let model = Self { digest: digest(&text, &bytes), manifest, weights, dir: dir.into() };
+        model.self_test()?;
         Ok(model)
     }
 
     /// A model made in memory, checked and tested like one that was read. Pins the weights and sets the digest: that
     /// of the files that [`Model::save`] writes.
-    pub fn new(mut manifest: Manifest, network: Network) -> Result<Self, ModelError> {
+    pub fn new(mut manifest: Manifest, weights: impl Into<Weights>) -> Result<Self, ModelError> {
         let path = Path::new(MANIFEST);
+        let weights = weights.into();
         check::manifest(path, &manifest)?;
-        check::network(path, &manifest, &network)?;
-        let bytes = weights::render(&network, &manifest.architecture.tensor_prefix);
+        if let Weights::Mlp(network) = &weights {
+            check::network(path, &manifest, network)?;
+        }
+        let bytes = weights::render(&weights, &manifest.architecture.tensor_prefix);
         manifest.weights.sha256 = sha256(&[&bytes]);
         let digest = digest(&render(path, &manifest)?, &bytes);
-        let model = Self { manifest, network, digest, dir: PathBuf::new() };
-        model.self_test(path)?;
+        let model = Self { manifest, weights, digest, dir: PathBuf::new() };
+        model.self_test()?;
         Ok(model)
     }
 
@@ -85,7 +89,7 @@ impl Model {
             move |source| ModelError::Write { path, source }
         };
         let text = render(&dir.join(MANIFEST), &self.manifest)?;
-        let bytes = weights::render(&self.network, &self.manifest.architecture.tensor_prefix);
+        let bytes = weights::render(&self.weights, &self.manifest.architecture.tensor_prefix);
         let aside = aside(dir);
         fs::create_dir_all(&aside).map_err(failed(&aside))?;
         let written = (|| {
@@ -123,8 +127,24 @@ impl Model {
         Err(ModelError::Features { model: self.manifest.name.clone(), missing })
     }
 
-    /// Scores the golden rows with the backend of this CPU.
-    fn self_test(&self, path: &Path) -> Result<(), ModelError> {
+    /// The perceptron, if it is one.
+    pub fn network(&self) -> Option<&Network> {
+        match &self.weights {
+            Weights::Mlp(network) => Some(network),
+            Weights::TorchScript(_) => None,
+        }
+    }
+
+    fn self_test(&self) -> Result<(), ModelError> {
+        match &self.weights {
+            Weights::Mlp(_) => self.prove(&CpuBackend::detect(), reference::close),
+            Weights::TorchScript(_) => Ok(()),
+        }
+    }
+
+    /// Scores the golden rows with a backend; `close` says whether a loss is the one expected.
+    pub fn prove(&self, backend: &dyn Backend, close: fn(f64, f64) -> bool) -> Result<(), ModelError> {
+        let path = self.dir.join(MANIFEST);
         let Some(golden) = self.manifest.golden.as_ref().filter(|golden| !golden.rows.is_empty()) else {
             return Ok(());
         };
@@ -132,11 +152,10 @@ impl Model {
             (0..self.manifest.features.len()).map(|f| golden.rows.iter().map(|row| row[f]).collect()).collect();
         let columns: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
         let mut losses = Losses::default();
-        let scored = CpuBackend::detect()
-            .scorer(&Arc::new(self.clone()))
-            .and_then(|mut scorer| scorer.losses(&columns, &mut losses));
-        let key = |error: super::InferenceError| ModelError::Key {
-            path: path.into(),
+        let scored =
+            backend.scorer(&Arc::new(self.clone())).and_then(|mut scorer| scorer.losses(&columns, &mut losses));
+        let key = |error: InferenceError| ModelError::Key {
+            path: path.clone(),
             key: "golden".into(),
             problem: error.to_string(),
         };
@@ -144,8 +163,8 @@ impl Model {
         for (loss, got, expected) in [("mse", &losses.mse, &golden.mse), ("log1p", &losses.log1p, &golden.log1p)] {
             for (row, (got, expected)) in got.iter().zip(expected).enumerate() {
                 let got = f64::from(*got);
-                if !reference::close(got, *expected) {
-                    return Err(ModelError::SelfTest { path: path.into(), row, loss, got, expected: *expected });
+                if !close(got, *expected) {
+                    return Err(ModelError::SelfTest { path, row, loss, got, expected: *expected });
                 }
             }
         }

@@ -2,21 +2,19 @@
 //! and what explains single rows, where speed does not matter.
 
 use super::manifest::{Activation, FeatureSpec, Golden};
-use super::model::Model;
 use super::network::Network;
 use super::scorer::{FeatureError, InferenceError};
 
 /// The network's output for one preprocessed row.
 pub fn forward(network: &Network, prepared: &[f64]) -> Vec<f64> {
     let mut x = prepared.to_vec();
-    let last = network.layers.len().saturating_sub(1);
     for (at, layer) in network.layers.iter().enumerate() {
         let dot = |w: &[f32]| w.iter().zip(&x).map(|(w, x)| f64::from(*w) * x).sum::<f64>();
         let sums = layer.weight.chunks_exact(layer.inputs).zip(&layer.bias).map(|(w, b)| dot(w) + f64::from(*b));
-        let activate = |y: f64| match network.activation {
-            _ if at == last => y,
-            Activation::Tanh => y.tanh(),
-            Activation::Relu => y.max(0.0),
+        let activate = |y: f64| match network.activation_after(at) {
+            None => y,
+            Some(Activation::Tanh) => y.tanh(),
+            Some(Activation::Relu) => y.max(0.0),
         };
         x = sums.map(activate).collect();
     }
@@ -50,14 +48,22 @@ pub fn close(got: f64, expected: f64) -> bool {
 }
 
 /// Every feature's part in the error of a row, largest first. In a row with a feature that is not finite all are NaN.
-pub fn explain(model: &Model, row: &[f64]) -> Result<Vec<FeatureError>, InferenceError> {
-    let features = &model.manifest.features;
+pub fn explain(network: &Network, features: &[FeatureSpec], row: &[f64]) -> Result<Vec<FeatureError>, InferenceError> {
+    explain_with(features, row, |prepared| Ok(forward(network, prepared)))
+}
+
+/// The same for any network: `reconstruct` turns a prepared row into its reconstruction.
+pub(super) fn explain_with(
+    features: &[FeatureSpec],
+    row: &[f64],
+    reconstruct: impl FnOnce(&[f64]) -> Result<Vec<f64>, InferenceError>,
+) -> Result<Vec<FeatureError>, InferenceError> {
     if row.len() != features.len() {
         return Err(InferenceError::Columns { expected: features.len(), got: row.len() });
     }
     let prepared: Vec<f64> = features.iter().zip(row).map(|(feature, x)| feature.prepare(*x)).collect();
     let finite = if row.iter().all(|x| x.is_finite()) { 1.0 } else { f64::NAN };
-    let output = forward(&model.network, &prepared);
+    let output = reconstruct(&prepared)?;
     let part = |(feature, (x, y)): (usize, (&f64, &f64))| FeatureError {
         feature,
         observed: row[feature],

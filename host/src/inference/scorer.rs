@@ -64,6 +64,15 @@ pub enum InferenceError {
         /// Rows of this one.
         got: usize,
     },
+    /// A TorchScript archive, and no libtorch.
+    #[error(
+        "model {model} is a TorchScript archive, which libtorch alone computes: `cargo xtask torch` or `kaminari doctor \
+         inference` tell the lines of `[inference]` that it takes"
+    )]
+    NeedsTorch {
+        /// Name of the model.
+        model: String,
+    },
     /// A backend's own trouble.
     #[error("{backend}: {message}")]
     Backend {

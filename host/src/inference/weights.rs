@@ -2,17 +2,29 @@
 //! Refused: files cut short, tensors that are missing, too many, of another shape or type, or not finite.
 
 use super::error::ModelError;
-use super::manifest::Architecture;
-use super::network::{Layer, Network};
+use super::manifest::{Architecture, TORCHSCRIPT};
+use super::network::{Layer, Network, Weights};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::path::Path;
 
-/// Reads the network of this architecture; `path` is for errors.
-pub(super) fn parse(path: &Path, bytes: &[u8], architecture: &Architecture) -> Result<Network, ModelError> {
+/// Reads what an architecture that was checked asks for; `path` is for errors.
+pub(super) fn parse(path: &Path, bytes: &[u8], architecture: &Architecture) -> Result<Weights, ModelError> {
     let file = |problem: String| ModelError::Weights { path: path.into(), problem };
     if bytes.is_empty() {
         return Err(file("empty file: copy or export the weights again".into()));
     }
+    if architecture.kind != TORCHSCRIPT {
+        return perceptron(path, bytes, architecture).map(Weights::Mlp);
+    }
+    // The archive is a zip file; what is in it libtorch reads.
+    if !bytes.starts_with(b"PK") {
+        return Err(file("no TorchScript archive (torch.jit.save writes one): export the model again".into()));
+    }
+    Ok(Weights::TorchScript(bytes.into()))
+}
+
+fn perceptron(path: &Path, bytes: &[u8], architecture: &Architecture) -> Result<Network, ModelError> {
+    let file = |problem: String| ModelError::Weights { path: path.into(), problem };
     let tensors = SafeTensors::deserialize(bytes)
         .map_err(|e| file(format!("no safetensors file, or cut short ({e}): copy or export the weights again")))?;
     let prefix = &architecture.tensor_prefix;
@@ -37,7 +49,9 @@ pub(super) fn parse(path: &Path, bytes: &[u8], architecture: &Architecture) -> R
             extra.join(", ")
         )));
     }
-    Ok(Network { layers, activation: architecture.activation })
+    let activation =
+        architecture.activation.ok_or_else(|| file("the manifest has no architecture.activation".into()))?;
+    Ok(Network { layers, activation, code: architecture.code })
 }
 
 fn numbers(path: &Path, tensors: &SafeTensors, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
@@ -70,8 +84,12 @@ fn decode(tensor: &TensorView) -> Option<Vec<f32>> {
     }
 }
 
-/// The file of a network; it must be one that [`super::check::network`] lets pass.
-pub(super) fn render(network: &Network, prefix: &str) -> Vec<u8> {
+/// The file; a network must be one that [`super::check::network`] lets pass.
+pub(super) fn render(weights: &Weights, prefix: &str) -> Vec<u8> {
+    let network = match weights {
+        Weights::Mlp(network) => network,
+        Weights::TorchScript(archive) => return archive.to_vec(),
+    };
     let bytes = |numbers: &[f32]| -> Vec<u8> { numbers.iter().flat_map(|x| x.to_le_bytes()).collect() };
     let mut tensors = Vec::new();
     for (at, layer) in network.layers.iter().enumerate() {

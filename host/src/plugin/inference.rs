@@ -352,9 +352,9 @@ mod tests {
     fn inference() -> Inference {
         let manifest = "format_version = 1\nname = 'm'\nfeatures = [{ name = 'n', center = 0.0, scale = 1.0 }]\n\
                         architecture = { kind = 'mlp-autoencoder', dims = [1, 1], activation = 'relu' }";
-        let network = Network { layers: Vec::new(), activation: Activation::Relu };
+        let weights = Network { layers: Vec::new(), activation: Activation::Relu, code: None }.into();
         let manifest = toml::from_str(manifest).unwrap();
-        let model = Model { manifest, network, digest: String::new(), dir: Default::default() };
+        let model = Model { manifest, weights, digest: String::new(), dir: Default::default() };
         let models = Arc::new(Models::default());
         models.insert("m", Arc::new(model), Arc::new(Silent));
         Inference::new(models, &["m".into()])

@@ -118,12 +118,7 @@ pub fn train(
         name: options.name.clone(),
         version: options.version.clone(),
         input: options.input.clone(),
-        architecture: Architecture {
-            kind: "mlp-autoencoder".into(),
-            dims,
-            activation: Activation::Tanh,
-            tensor_prefix: String::new(),
-        },
+        architecture: Architecture::of(&network),
         weights: WeightsFile::default(),
         features,
         calibration: None,
@@ -184,7 +179,7 @@ fn network(mlp: &Mlp) -> Network {
     };
     let layers =
         mlp.dims.windows(2).map(|d| Layer { inputs: d[0], outputs: d[1], weight: take(d[0] * d[1]), bias: take(d[1]) });
-    Network { layers: layers.collect(), activation: Activation::Tanh }
+    Network { layers: layers.collect(), activation: Activation::Tanh, code: None }
 }
 
 /// The finite ones of the rows, and how many were left out.

@@ -184,7 +184,7 @@ fn a_network_from_pytorch_gets_a_calibration() {
     let train = format!("train -c kaminari.toml --source flows --input {} --network", benign());
     let said = place.ok(&format!("{train} {}", from.display()));
     assert!(said.starts_with("network kept, calibrated on "), "{said}");
-    let network = |dir: &Path| kaminari::inference::Model::load(dir).unwrap().network;
+    let network = |dir: &Path| kaminari::inference::Model::load(dir).unwrap().weights;
     assert!(network(&place.path("model")) == network(&from));
     let inspected = place.ok("model inspect model");
     for part in ["rows       windows of 2 s, level dst_addr", "64 rows score as they must", "benign rows a day"] {

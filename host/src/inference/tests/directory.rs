@@ -9,7 +9,8 @@ const DIMS: [usize; 5] = [4, 6, 2, 6, 4];
 
 /// A model with a self-test.
 fn with_golden() -> Model {
-    let Model { mut manifest, network, .. } = model(&DIMS, Activation::Tanh, 11);
+    let Model { mut manifest, weights, .. } = model(&DIMS, Activation::Tanh, 11);
+    let Weights::Mlp(network) = weights else { panic!("no perceptron") };
     let rows = (0..5).map(|row| (0..4).map(|f| f64::from(row * 10 + f)).collect()).collect();
     manifest.golden = Some(Golden::of(&network, &manifest.features, rows));
     Model::new(manifest, network).unwrap()
@@ -78,14 +79,14 @@ fn what_is_saved_is_loaded_and_digests_agree() {
     let made = with_golden();
     made.save(&path).unwrap();
     let read = Model::load(&path).unwrap();
-    assert_eq!((&read.manifest, &read.network, &read.digest), (&made.manifest, &made.network, &made.digest));
+    assert_eq!((&read.manifest, &read.weights, &read.digest), (&made.manifest, &made.weights, &made.digest));
     assert!(read.digest.starts_with("sha256:") && read.digest.len() == 71, "{}", read.digest);
     assert_eq!(read.dir, path);
 
     // Over an old one; and nothing else is left behind.
     let mut other = made.manifest.clone();
     other.version = "2".into();
-    let other = Model::new(other, made.network.clone()).unwrap();
+    let other = Model::new(other, made.weights.clone()).unwrap();
     other.save(&path).unwrap();
     assert_eq!(Model::load(&path).unwrap().digest, other.digest);
     assert_ne!(other.digest, made.digest);
@@ -145,7 +146,10 @@ fn values_that_cannot_be_are_named_by_key() {
     };
     says(|m| m.name.clear(), "name: empty");
     says(|m| m.weights.file = "../w".into(), "weights.file: `../w` is not the name of a file");
-    says(|m| m.architecture.kind = "lstm".into(), "architecture.kind: `lstm` is not supported, only `mlp-autoencoder`");
+    says(
+        |m| m.architecture.kind = "lstm".into(),
+        "architecture.kind: `lstm` is not supported, only `mlp-autoencoder`, `variational-autoencoder` and `torchscript`",
+    );
     says(
         |m| m.architecture.dims[0] = 5,
         "architecture.dims: [5, 6, 2, 6, 4] must begin and end with the number of features, 4",
@@ -265,7 +269,7 @@ fn weights_in_f64_are_taken() {
     let path = dir.path().join("m");
     made.save(&path).unwrap();
     let mut tensors = Vec::new();
-    for (at, layer) in made.network.layers.iter().enumerate() {
+    for (at, layer) in made.network().unwrap().layers.iter().enumerate() {
         let bytes = |numbers: &[f32]| numbers.iter().flat_map(|x| f64::from(*x).to_le_bytes()).collect::<Vec<u8>>();
         tensors.push((format!("{}.weight", 2 * at), vec![layer.outputs, layer.inputs], bytes(&layer.weight)));
         tensors.push((format!("{}.bias", 2 * at), vec![layer.outputs], bytes(&layer.bias)));
@@ -277,19 +281,20 @@ fn weights_in_f64_are_taken() {
     let text = fs::read_to_string(path.join("model.toml")).unwrap();
     let unpinned: Vec<&str> = text.lines().filter(|l| !l.starts_with("sha256")).collect();
     fs::write(path.join("model.toml"), unpinned.join("\n")).unwrap();
-    assert_eq!(Model::load(&path).unwrap().network, made.network);
+    assert_eq!(Model::load(&path).unwrap().weights, made.weights);
 }
 
 #[test]
 fn a_network_of_another_shape_makes_no_model() {
-    let Model { manifest, network, .. } = model(&DIMS, Activation::Tanh, 1);
+    let Model { manifest, weights, .. } = model(&DIMS, Activation::Tanh, 1);
+    let Weights::Mlp(network) = weights else { panic!("no perceptron") };
     let refused = |change: fn(&mut Network)| {
         let mut network = network.clone();
         change(&mut network);
         Model::new(manifest.clone(), network).unwrap_err().to_string()
     };
-    assert!(refused(|n| n.activation = Activation::Relu).contains("activation or number of layers"));
-    assert!(refused(|n| drop(n.layers.pop())).contains("activation or number of layers"));
+    assert!(refused(|n| n.activation = Activation::Relu).contains("activation, code or number of layers"));
+    assert!(refused(|n| drop(n.layers.pop())).contains("activation, code or number of layers"));
     assert!(refused(|n| n.layers[1].outputs = 3).contains("layer 1 of the network is [6, 3], and dims want [6, 2]"));
     assert!(
         refused(|n| n.layers[1].bias[0] = f32::NAN).contains("layer 1 of the network has weights that are not finite")

@@ -37,7 +37,7 @@ pub fn network(dims: &[usize], activation: Activation, random: &mut Random) -> N
         let mut numbers = |n| (0..n).map(|_| (spread * random.number()) as f32).collect();
         Layer { inputs: d[0], outputs: d[1], weight: numbers(d[0] * d[1]), bias: numbers(d[1]) }
     };
-    Network { layers: dims.windows(2).map(|d| layer(d, random)).collect(), activation }
+    Network { layers: dims.windows(2).map(|d| layer(d, random)).collect(), activation, code: None }
 }
 
 pub fn manifest(dims: &[usize], activation: Activation, random: &mut Random) -> Manifest {
@@ -56,7 +56,8 @@ pub fn manifest(dims: &[usize], activation: Activation, random: &mut Random) -> 
         architecture: Architecture {
             kind: "mlp-autoencoder".into(),
             dims: dims.to_vec(),
-            activation,
+            activation: Some(activation),
+            code: None,
             tensor_prefix: String::new(),
         },
         weights: WeightsFile::default(),

@@ -34,7 +34,7 @@ fn agree(model: &Arc<Model>, columns: &[Vec<f64>]) -> Result<(), TestCaseError> 
         prop_assert_eq!((losses.mse.len(), losses.log1p.len()), (columns[0].len(), columns[0].len()));
         for row in 0..columns[0].len() {
             let raw: Vec<f64> = columns.iter().map(|column| column[row]).collect();
-            let (mse, log1p) = reference::losses(&model.network, &model.manifest.features, &raw);
+            let (mse, log1p) = reference::losses(model.network().unwrap(), &model.manifest.features, &raw);
             for (got, expected) in [(losses.mse[row], mse), (losses.log1p[row], log1p)] {
                 let same = reference::close(f64::from(got), expected) || got.is_nan() && expected.is_nan();
                 prop_assert!(same, "{:?}, row {}: {} and not {}: {:?}", isa, row, got, expected, raw);
@@ -96,7 +96,7 @@ fn prepared_rows_score_as_raw_ones_do() {
     let prepared: Vec<Vec<f32>> = model.manifest.features.iter().zip(&raw).map(prepare).collect();
     let prepared: Vec<&[f32]> = prepared.iter().map(Vec::as_slice).collect();
     for isa in Isa::available() {
-        let mut scorer = CpuBackend::with(isa).unwrap().cpu_scorer(&model);
+        let mut scorer = CpuBackend::with(isa).unwrap().cpu_scorer(&model).unwrap();
         let (mut losses, mut mse) = (Losses::default(), Vec::new());
         scorer.losses(&slices(&raw), &mut losses).unwrap();
         scorer.prepared_mse(&prepared, &mut mse).unwrap();
@@ -142,7 +142,7 @@ fn an_explanation_begins_with_the_feature_that_is_off() {
     }
     let zero =
         |inputs, outputs| Layer { inputs, outputs, weight: vec![0.0; inputs * outputs], bias: vec![0.0; outputs] };
-    let network = Network { layers: vec![zero(3, 2), zero(2, 3)], activation: Activation::Tanh };
+    let network = Network { layers: vec![zero(3, 2), zero(2, 3)], activation: Activation::Tanh, code: None };
     let model = Arc::new(Model::new(manifest, network).unwrap());
     let mut scorer = CpuBackend::detect().scorer(&model).unwrap();
 
