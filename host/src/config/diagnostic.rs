@@ -42,6 +42,8 @@ codes! {
     UNKNOWN_FEATURE = "unknown_feature";
     /// A key level that does not exist, or that the pipeline does not aggregate by.
     UNKNOWN_LEVEL = "unknown_level";
+    /// libtorch or its device cannot be had, and the configuration insists on it.
+    INFERENCE_UNUSABLE = "inference_unusable";
     /// There is no pipeline.
     NO_PIPELINE = "no_pipeline";
     /// Warning: defined and used by nobody.

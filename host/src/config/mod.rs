@@ -11,6 +11,7 @@ mod combine;
 pub mod decode_options;
 mod diagnostic;
 mod digest;
+mod inference;
 mod models;
 mod pipeline;
 mod places;

@@ -1,7 +1,7 @@
 //! What the configuration means: every default filled in, every reference resolved. Nothing optional is left that
 //! has a default. The rest of the engine reads only this.
 
-use crate::model::{KeyKind, KeyLevel};
+use crate::model::{BackendChoice, Device, Dtype, KeyKind, KeyLevel};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +16,8 @@ pub struct Plan {
     pub engine: EnginePlan,
     /// The HTTP surface.
     pub api: ApiPlan,
+    /// Who scores models.
+    pub inference: InferencePlan,
     /// Sources by id.
     pub sources: BTreeMap<Arc<str>, Component>,
     /// Models by id.
@@ -58,6 +60,25 @@ pub struct ApiPlan {
     pub enabled: bool,
     /// Where `/metrics`, `/livez`, `/readyz`, `/version` answer.
     pub listen: SocketAddr,
+}
+
+/// `[inference]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InferencePlan {
+    /// Who scores.
+    pub backend: BackendChoice,
+    /// Where libtorch computes; `None`: on the first CUDA device if there is one.
+    pub device: Option<Device>,
+    /// With what arithmetic.
+    pub dtype: Dtype,
+    /// The folder with `libtorch_cpu.so`.
+    pub libtorch: Option<PathBuf>,
+    /// The shared object that speaks for it; `None`: beside the program.
+    pub library: Option<PathBuf>,
+    /// Most rows of one transfer to a CUDA device.
+    pub max_batch: usize,
+    /// How long rows wait for those of other threads, microseconds.
+    pub max_wait_us: u64,
 }
 
 /// A source or a sink: its type and its own table, already checked against the type's struct.

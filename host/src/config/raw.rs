@@ -10,6 +10,7 @@ use std::path::PathBuf;
 pub(super) const SECTIONS: &[(&str, bool)] = &[
     ("engine", false),
     ("api", false),
+    ("inference", false),
     ("sources", true),
     ("models", true),
     ("plugins", true),
@@ -38,6 +39,33 @@ pub(super) struct ApiSection {
 impl Default for ApiSection {
     fn default() -> Self {
         Self { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9977)) }
+    }
+}
+
+/// `[inference]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct InferenceSection {
+    pub backend: String,
+    pub device: String,
+    pub dtype: String,
+    pub libtorch: Option<PathBuf>,
+    pub library: Option<PathBuf>,
+    pub max_batch: usize,
+    pub max_wait_us: u64,
+}
+
+impl Default for InferenceSection {
+    fn default() -> Self {
+        Self {
+            backend: "auto".into(),
+            device: "auto".into(),
+            dtype: "f32".into(),
+            libtorch: None,
+            library: None,
+            max_batch: 262_144,
+            max_wait_us: 500,
+        }
     }
 }
 
@@ -258,6 +286,7 @@ pub(super) fn all_keys() -> Vec<(&'static str, Vec<String>)> {
     vec![
         ("engine", keys::<EngineSection>()),
         ("api", keys::<ApiSection>()),
+        ("inference", keys::<InferenceSection>()),
         ("models", keys::<ModelSection>()),
         ("plugins", keys::<PluginSection>()),
         ("plugins.limits", keys::<LimitsSection>()),

@@ -34,13 +34,16 @@ pub(super) fn plan(
         (parts.filter(|_| resolver.findings.is_clean()), resolver.findings.diagnostics)
     };
     let found = sorted(diagnostics, &places);
-    let Some((engine, api, sources, models, plugins, detectors, sinks, pipelines)) = parts else { return Err(found) };
+    let Some((engine, api, inference, sources, models, plugins, detectors, sinks, pipelines)) = parts else {
+        return Err(found);
+    };
     let mut places = places;
     places.warnings = found.0;
     let mut plan = Plan {
         digest,
         engine,
         api,
+        inference,
         sources,
         models,
         plugins,
@@ -75,6 +78,7 @@ pub(super) type Named<T> = BTreeMap<Arc<str>, T>;
 type Parts = (
     EnginePlan,
     ApiPlan,
+    InferencePlan,
     Named<Component>,
     Named<ModelPlan>,
     Named<PluginPlan>,
@@ -104,7 +108,7 @@ fn value(value: &Spanned<DeValue<'_>>) -> toml::Value {
 pub(super) struct Resolver<'a> {
     pub findings: Findings<'a>,
     pub registry: &'a Registry,
-    merged: &'a Merged<'a>,
+    pub merged: &'a Merged<'a>,
     /// Section and name of everything that something else refers to.
     used: BTreeSet<(&'static str, String)>,
 }
@@ -113,6 +117,7 @@ impl Resolver<'_> {
     fn parts(&mut self) -> Option<Parts> {
         let engine = self.engine();
         let api = self.api();
+        let inference = self.inference();
         let sources = self.components("sources", self.registry.sources);
         let sinks = self.components("sinks", self.registry.sinks);
         let models = self.each("models", Self::model);
@@ -125,7 +130,7 @@ impl Resolver<'_> {
         if self.merged.named.get("pipelines").is_none_or(BTreeMap::is_empty) {
             self.no_pipeline();
         }
-        Some((engine?, api?, sources, models, plugins, detectors, sinks, pipelines))
+        Some((engine?, api?, inference?, sources, models, plugins, detectors, sinks, pipelines))
     }
 
     fn no_pipeline(&mut self) {

@@ -4,6 +4,7 @@
 use super::kernel::{self, Columns, Packed, Prepared, Raw, Tile};
 use super::model::Model;
 use super::network::Weights;
+use super::panel::rows;
 use super::reference;
 use super::scorer::{Backend, FeatureError, InferenceError, Losses, Scorer};
 use std::sync::Arc;
@@ -131,22 +132,10 @@ pub struct CpuScorer {
 impl CpuScorer {
     /// Mean squared error of rows that are preprocessed already: the network alone, for benchmarks.
     pub fn prepared_mse(&mut self, columns: &[&[f32]], out: &mut Vec<f32>) -> Result<(), InferenceError> {
-        let rows = self.rows(columns)?;
+        let rows = rows(self.net.features(), columns)?;
         out.resize(rows, 0.0);
         self.run(&Prepared(columns), out, None);
         Ok(())
-    }
-
-    /// Rows of the columns, if these are what the model takes.
-    fn rows<T>(&self, columns: &[&[T]]) -> Result<usize, InferenceError> {
-        if columns.len() != self.net.features() {
-            return Err(InferenceError::Columns { expected: self.net.features(), got: columns.len() });
-        }
-        let expected = columns.first().map_or(0, |column| column.len());
-        match columns.iter().position(|column| column.len() != expected) {
-            Some(column) => Err(InferenceError::Lengths { column, expected, got: columns[column].len() }),
-            None => Ok(expected),
-        }
     }
 
     fn run(&mut self, columns: &impl Columns, mse: &mut [f32], log1p: Option<&mut [f32]>) {
@@ -183,7 +172,7 @@ fn avx512(net: &Packed, tile: &mut Tile, columns: &impl Columns, mse: &mut [f32]
 
 impl Scorer for CpuScorer {
     fn losses(&mut self, columns: &[&[f64]], out: &mut Losses) -> Result<(), InferenceError> {
-        let rows = self.rows(columns)?;
+        let rows = rows(self.net.features(), columns)?;
         out.mse.resize(rows, 0.0);
         out.log1p.resize(rows, 0.0);
         self.run(&Raw(columns), &mut out.mse, Some(&mut out.log1p));

@@ -3,23 +3,31 @@
 //! mismatched models, with what differs; rows with a feature that is not finite have no loss (NaN) and are counted.
 //! Knows nothing of windows, plugins or incidents.
 
+mod backends;
 mod check;
 mod cpu;
+mod crossover;
 mod error;
+mod health;
 mod kernel;
 mod lanes;
 mod manifest;
 mod model;
 mod network;
+mod panel;
+mod placed;
 pub mod reference;
 mod register;
 mod scorer;
+pub mod torch;
 mod weights;
 
 #[cfg(test)]
 mod tests;
 
+pub use backends::{Backends, Options, PlaceError, Placed};
 pub use cpu::{CpuBackend, CpuScorer, Isa};
+pub use crossover::Measured;
 pub use error::ModelError;
 pub use manifest::{
     Activation, Architecture, FORMAT_VERSION, FeatureSpec, Golden, Input, MAX_CLIP, MLP, Manifest, TORCHSCRIPT,
@@ -27,4 +35,5 @@ pub use manifest::{
 };
 pub use model::Model;
 pub use network::{Layer, Network, Weights};
-pub use scorer::{Backend, FeatureError, InferenceError, Losses, Scorer};
+pub use panel::Columns;
+pub use scorer::{Backend, FeatureError, InferenceError, Losses, Panel, Reason, Scorer};

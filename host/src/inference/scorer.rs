@@ -1,6 +1,7 @@
 //! What every backend does: the built-in CPU kernel, and whatever comes later.
 
 use super::model::Model;
+use super::panel::OneByOne;
 use std::sync::Arc;
 
 /// Losses of rows, by reduction. NaN: a feature of the row is not finite.
@@ -32,6 +33,20 @@ pub trait Backend: Send + Sync {
 
     /// A scorer for one thread.
     fn scorer(&self, model: &Arc<Model>) -> Result<Box<dyn Scorer>, InferenceError>;
+
+    /// Several models over the same rows, for one thread. A backend with a device of its own moves the rows there once.
+    fn panel(&self, models: &[Arc<Model>]) -> Result<Box<dyn Panel>, InferenceError> {
+        Ok(Box::new(OneByOne::new(self, models)?))
+    }
+}
+
+/// Several models over the same rows, used by one thread.
+pub trait Panel: Send {
+    /// Features that the models take together, each once.
+    fn columns(&self) -> &[String];
+
+    /// Losses of every row for every model, in their order. `columns`: one slice per name of [`Panel::columns`].
+    fn losses(&mut self, columns: &[&[f64]], out: &mut [Losses]) -> Result<(), InferenceError>;
 }
 
 /// One model on one device, used by one thread.
@@ -39,7 +54,8 @@ pub trait Scorer: Send {
     /// Losses of every row. `columns`: one slice per feature of the model, in its order, all of the same length.
     fn losses(&mut self, columns: &[&[f64]], out: &mut Losses) -> Result<(), InferenceError>;
 
-    /// Every feature's part in the error of one row (raw values in the model's order), largest error first.
+    /// Every feature's part in the error of one row (raw values in the model's order), largest error first. Nothing from
+    /// a model that tells a loss and no reconstruction.
     fn explain(&mut self, row: &[f64]) -> Result<Vec<FeatureError>, InferenceError>;
 }
 
@@ -78,7 +94,31 @@ pub enum InferenceError {
     Backend {
         /// Which.
         backend: String,
+        /// What kind of trouble.
+        reason: Reason,
         /// What it said.
         message: String,
     },
+}
+
+/// Why a device did not score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It cannot do this; it may do something else.
+    Refused,
+    /// It has no memory for it.
+    OutOfMemory,
+    /// It is gone.
+    DeviceLost,
+}
+
+impl Reason {
+    /// As a label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Reason::Refused => "refused",
+            Reason::OutOfMemory => "out_of_memory",
+            Reason::DeviceLost => "device_lost",
+        }
+    }
 }

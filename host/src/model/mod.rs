@@ -6,6 +6,7 @@
 pub mod addr;
 pub mod aggregate;
 pub mod detection;
+pub mod device;
 pub mod flow;
 pub mod flow_extra;
 pub mod flow_json;
@@ -20,6 +21,7 @@ pub mod window;
 pub use addr::{Addr, Prefix};
 pub use aggregate::{Aggregate, Needs, WindowSink};
 pub use detection::{Alert, Contribution, Detection, Severity, Verdict};
+pub use device::{BackendChoice, Device, Dtype};
 pub use flow::{FlowBatch, FlowBatchBuilder, FlowRecord, FlowSink, FlowType};
 pub use frames::{Delivery, Frame, FrameBatch};
 pub use key::{EntityKey, KeyKind, KeyLevel};

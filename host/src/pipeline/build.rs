@@ -2,6 +2,7 @@
 //! What cannot be built is a [`Problem`] with the place in the config that asked for it; all are found in one go.
 
 use super::collect::{Collector, Wanted};
+use super::models;
 use super::scores::ScoreWriter;
 use super::state::{self, Keeper};
 use super::worker::Worker;
@@ -12,17 +13,15 @@ use crate::detect::follow::Followers;
 use crate::detect::{Combiner, DetectError, Detector, Offer, PluginDetector};
 use crate::features::{FEATURES, FrameBuilder, catalogue};
 use crate::incident::{Context, IncidentTracker};
-use crate::inference::{Backend, CpuBackend, Model};
 use crate::model::{FeatureFrame, KeyLevel, Needs};
 use crate::plugin::{CallErrorKind, LoadedPlugin, PluginError, PluginHost, PluginReply};
 use crate::sink::{SINKS, Sink};
 use crate::source::file::{self, FileConfig, FileReader};
 use crate::source::udp::{self, UdpConfig, UdpReceiver};
 use crate::source::{SOURCES, SourceError};
-use crate::telemetry;
 use crate::window::{Hasher, Ingest, Shard};
 use crossbeam_channel::Sender;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -118,7 +117,7 @@ pub struct Built {
 /// Everything that `validate` can try without starting: plugins and detectors.
 pub fn check(plan: &Plan) -> Vec<Problem> {
     let (plugins, mut problems) = match plugins(plan) {
-        Ok((_, plugins, problems)) => (plugins, problems),
+        Ok(loaded) => (loaded.plugins, loaded.problems),
         Err(problem) => return vec![problem],
     };
     for pipeline in plan.pipelines.values() {
@@ -138,7 +137,8 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
         Input::Replay { paths, source, sinks, scores } => (false, Some(sinks), scores, Some((paths, source))),
         Input::Frames { wanted, frames } => return build_frames(plan, wanted, &frames),
     };
-    let (host, plugins, mut problems) = plugins(plan).map_err(|p| BuildError::Problems(vec![p]))?;
+    let loaded = plugins(plan).map_err(|p| BuildError::Problems(vec![p]))?;
+    let Loaded { host, plugins, mut problems, told } = loaded;
     let mut pipelines = Vec::new();
     for pipeline in plan.pipelines.values() {
         let judges = || detectors(plan, pipeline, &plugins);
@@ -170,7 +170,7 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
     if !problems.is_empty() {
         return Err(BuildError::Problems(problems));
     }
-    tell_models(plan, &host);
+    models::tell(&told);
     let (mut sources, mut bound) = (BTreeMap::new(), Vec::new());
     match replay {
         Some((paths, source)) => {
@@ -281,14 +281,22 @@ fn replay_source<'a>(
 
 type Plugins = BTreeMap<Arc<str>, Arc<LoadedPlugin>>;
 
-fn plugins(plan: &Plan) -> Result<(Arc<PluginHost>, Plugins, Vec<Problem>), Problem> {
+/// Plugins, and the models that they may score with.
+struct Loaded {
+    host: Arc<PluginHost>,
+    plugins: Plugins,
+    problems: Vec<Problem>,
+    told: Vec<models::Told>,
+}
+
+fn plugins(plan: &Plan) -> Result<Loaded, Problem> {
     let host = PluginHost::new(&plan.engine.plugin_cache_dir).map_err(|e| Problem {
         code: code::PLUGIN_CACHE,
         path: "engine.plugin_cache_dir".into(),
         message: e.to_string(),
         help: None,
     })?;
-    let (mut loaded, mut problems) = (Plugins::new(), models(plan, &host));
+    let (mut loaded, (mut problems, told)) = (Plugins::new(), models::load(plan, host.models()));
     for (id, plugin) in &plan.plugins {
         // A plugin without its model has one problem, which was told.
         if plugin.inference.iter().any(|name| host.models().get(name).is_none()) {
@@ -299,54 +307,7 @@ fn plugins(plan: &Plan) -> Result<(Arc<PluginHost>, Plugins, Vec<Problem>), Prob
             Err(error) => problems.push(plugin_problem(id, plugin, &error)),
         }
     }
-    Ok((host, loaded, problems))
-}
-
-/// Loads every model that some plugin may score with; each proves itself on its golden rows.
-fn models(plan: &Plan, host: &PluginHost) -> Vec<Problem> {
-    let granted: BTreeSet<&Arc<str>> = plan.plugins.values().flat_map(|p| &p.inference).collect();
-    let wanted = plan.models.values().filter(|m| granted.contains(&m.id));
-    let backend: Arc<dyn Backend> = Arc::new(CpuBackend::detect());
-    let mut problems = Vec::new();
-    for wanted in wanted {
-        let problem = |key: &str, message: String, help: &str| Problem {
-            code: code::MODEL_REFUSED,
-            path: format!("models.{}.{key}", wanted.id),
-            message,
-            help: Some(help.into()),
-        };
-        let model = match Model::load(&wanted.path) {
-            Ok(model) => model,
-            Err(error) => {
-                let missing = !wanted.path.exists();
-                let help = if missing {
-                    "`kaminari train` makes it, or correct the path"
-                } else {
-                    "train it anew, or restore the folder"
-                };
-                problems.push(problem("path", format!("model `{}`: {error}", wanted.id), help));
-                continue;
-            }
-        };
-        if let Some(pin) = wanted.sha256.as_ref().filter(|pin| model.digest != format!("sha256:{pin}")) {
-            let text = format!("model `{}` has the digest {}, not the pinned sha256:{pin}", wanted.id, model.digest);
-            problems.push(problem("sha256", text, "`kaminari model inspect FOLDER` tells the digest"));
-            continue;
-        }
-        host.models().insert(&wanted.id, Arc::new(model), backend.clone());
-    }
-    problems
-}
-
-/// Which models will score, and with what.
-fn tell_models(plan: &Plan, host: &PluginHost) {
-    let backend = CpuBackend::detect().name();
-    metrics::gauge!(telemetry::INFERENCE_BACKEND, "backend" => backend.clone()).set(1.0);
-    for (id, model) in plan.models.keys().filter_map(|id| Some((id, host.models().get(id)?.0))) {
-        let (name, version, digest) = (id.to_string(), model.manifest.version.clone(), model.digest.clone());
-        metrics::gauge!(telemetry::MODEL_INFO, "model" => name, "version" => version, "digest" => digest).set(1.0);
-        tracing::info!(model = &**id, digest = &*model.digest, "model loaded, scored by {backend}");
-    }
+    Ok(Loaded { host, plugins: loaded, problems, told })
 }
 
 fn plugin_problem(id: &str, plan: &crate::config::PluginPlan, error: &PluginError) -> Problem {

@@ -9,6 +9,7 @@ mod collect;
 mod desk;
 mod files;
 mod intake;
+mod models;
 mod router;
 mod rows;
 mod running;
@@ -19,6 +20,7 @@ mod worker;
 
 pub use build::{BuildError, Built, Input, Problem, build, check, registry};
 pub use collect::{Wanted, collect};
+pub use models::options as inference_options;
 pub use running::{Outcome, Progress, Running};
 pub use scores::ScoreWriter;
 pub use summary::{Summary, publish_process, summarise};

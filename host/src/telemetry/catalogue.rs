@@ -104,8 +104,15 @@ catalogue! {
     INFERENCE_ROWS = "kaminari_inference_rows_total", Counter, ["model", "outcome"];
     /// Seconds per batch of rows scored.
     INFERENCE_DURATION = "kaminari_inference_duration_seconds", Histogram, ["model"];
-    /// 1 for the backend that scores.
+    /// 1 for each backend that scores some model.
     INFERENCE_BACKEND = "kaminari_inference_backend", Gauge, ["backend"];
+    /// Rows of a batch from which on the device scores a model instead of the built-in kernel, as measured when the model
+    /// was loaded; +Inf: never.
+    INFERENCE_CROSSOVER = "kaminari_inference_crossover_rows", Gauge, ["model", "device"];
+    /// Rows a second that were measured then, by batch size.
+    INFERENCE_MEASURED = "kaminari_inference_measured_rows_per_second", Gauge, ["model", "backend", "rows"];
+    /// Batches that a device failed to score and the CPU scored, by reason: out_of_memory, device_lost, refused.
+    INFERENCE_FAILOVERS = "kaminari_inference_failovers_total", Counter, ["device", "reason"];
     /// 1 for each model in use; which one is in the labels.
     MODEL_INFO = "kaminari_model_info", Gauge, ["model", "version", "digest"];
     /// Detections by detector and severity.

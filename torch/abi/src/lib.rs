@@ -178,6 +178,11 @@ pub struct TrainSpec {
     pub validation_rows: usize,
 }
 
+// SAFETY: a table of functions and a text, neither of which ever changes.
+unsafe impl Send for Api {}
+// SAFETY: as above.
+unsafe impl Sync for Api {}
+
 /// The functions.
 #[repr(C)]
 pub struct Api {
