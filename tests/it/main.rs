@@ -8,6 +8,7 @@ mod learn;
 mod model_inspect;
 mod plugin_faults;
 mod plugin_files;
+mod plugin_frames;
 mod plugin_models;
 mod plugin_pipeline;
 mod replay_files;

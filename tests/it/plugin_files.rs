@@ -26,7 +26,7 @@ pub fn plan(name: &str) -> PluginPlan {
 
 pub fn detector(plugin: &Arc<LoadedPlugin>, config: serde_json::Value, features: &[&str]) -> PluginDetector {
     let plan = DetectorPlan { id: "d".into(), plugin: plugin.id().clone(), keys: None, config, follow: FOLLOW };
-    PluginDetector::new(plugin.clone(), &plan, &offer(features)).unwrap()
+    PluginDetector::new(plugin.clone(), &plan, &offer(features), &Arc::default()).unwrap()
 }
 
 /// As a config without a `calibration` table has it.
@@ -168,7 +168,8 @@ fn a_missing_feature_is_told_before_the_first_window() {
     let plugin = host().load(&plan("threshold")).unwrap();
     let config = serde_json::json!({ "limits": [{ "name": "a", "feature": "packets_per_s", "above": 1.0 }] });
     let plan = DetectorPlan { id: "d".into(), plugin: "threshold".into(), keys: None, config, follow: FOLLOW };
-    let error = PluginDetector::new(plugin, &plan, &offer(&["packets", "bytes"])).err().expect("refused");
+    let error =
+        PluginDetector::new(plugin, &plan, &offer(&["packets", "bytes"]), &Arc::default()).err().expect("refused");
     assert_eq!(
         error.to_string(),
         "detector `d`: plugin threshold@0.1.0: `requires` answered: bad config at `limits[0].feature`: \

@@ -16,7 +16,7 @@ use serde_json::json;
 use std::sync::Arc;
 
 /// Expects every feature at its centre.
-struct AtTheCentre;
+pub struct AtTheCentre;
 
 struct CentreScorer(Arc<Model>);
 
@@ -60,12 +60,12 @@ fn tail(mean: f64) -> Tail {
     Tail::fit(&scores, 0.01).unwrap()
 }
 
-fn calibration() -> Calibration {
+pub fn calibration() -> Calibration {
     Calibration { rows_per_day: 1e6, score: tail(0.5) }
 }
 
 /// Features with their centres; the scale of all is 10.
-fn model(features: &[(&str, f64)], calibration: Option<Calibration>) -> Arc<Model> {
+pub fn model(features: &[(&str, f64)], calibration: Option<Calibration>) -> Arc<Model> {
     let spec = |&(name, center): &(&str, f64)| FeatureSpec {
         name: name.into(),
         transform: Transform::Identity,

@@ -9,7 +9,9 @@ use super::{Detector, Judgement};
 use crate::calibration::Published;
 use crate::config::DetectorPlan;
 use crate::model::{Alert, Detection, FeatureFrame, KeyKind, Verdict, time};
-use crate::plugin::{CallErrorKind, Followed, LoadedPlugin, PluginError, PluginInstance, PluginReply};
+use crate::plugin::{
+    CallErrorKind, Followed, FrameScorer, FrameScores, LoadedPlugin, PluginError, PluginInstance, PluginReply,
+};
 use crate::telemetry;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -65,9 +67,20 @@ pub struct PluginDetector {
     pipeline: Arc<str>,
     config: String,
     instance: Option<PluginInstance>,
+    /// Scores frames ahead, together with the other detectors of its thread.
+    scorer: Arc<FrameScorer>,
     supervisor: Supervisor,
     followable: Vec<Followable>,
     heard: Vec<Heard>,
+}
+
+/// Rows of one call.
+struct Chunk {
+    rows: RecordBatch,
+    /// Place of the first in the frame.
+    first: usize,
+    /// What models said to the frame already.
+    ahead: Option<Arc<FrameScores>>,
 }
 
 /// Why rows were not judged: the label `reason` and, where there is one, the cause.
@@ -79,7 +92,12 @@ struct Unjudged {
 impl PluginDetector {
     /// Starts an instance, configures it, asks it whether the frames have what it needs, and looks whether the models
     /// that it opens were trained on such frames.
-    pub fn new(plugin: Arc<LoadedPlugin>, plan: &DetectorPlan, offer: &Offer) -> Result<Self, DetectError> {
+    pub fn new(
+        plugin: Arc<LoadedPlugin>,
+        plan: &DetectorPlan,
+        offer: &Offer,
+        scorer: &Arc<FrameScorer>,
+    ) -> Result<Self, DetectError> {
         let config = plan.config.to_string();
         let failed = |source: PluginError| DetectError::Plugin { detector: plan.id.clone(), source };
         let mut instance = plugin.instantiate(&offer.pipeline, &config).map_err(failed)?;
@@ -125,6 +143,7 @@ impl PluginDetector {
             pipeline: offer.pipeline.clone(),
             config,
             instance: Some(instance),
+            scorer: scorer.clone(),
             supervisor: Supervisor::default(),
             followable,
             heard: Vec::new(),
@@ -133,13 +152,13 @@ impl PluginDetector {
         Ok(detector)
     }
 
-    fn judge(&mut self, frame: &FeatureFrame, rows: RecordBatch, followed: &[Following]) -> Result<Verdict, Unjudged> {
+    fn judge(&mut self, frame: &FeatureFrame, chunk: &Chunk, followed: &[Following]) -> Result<Verdict, Unjudged> {
         match self.supervisor.permit(Instant::now()) {
             Permit::Run => {}
             Permit::Backoff => return Err(Unjudged { reason: "backoff", cause: None }),
             Permit::Quarantine => return Err(Unjudged { reason: "quarantine", cause: None }),
         }
-        let first = match self.call(frame, rows.clone(), followed) {
+        let first = match self.call(frame, chunk, followed) {
             Ok(verdict) => {
                 self.supervisor.success();
                 return Ok(verdict);
@@ -163,7 +182,7 @@ impl PluginDetector {
             window = time::rfc3339(frame.window.start_ns), error = %first,
             "plugin failed; trying the batch once more{}", if fatal { " on a fresh instance, without its state" } else { "" }
         );
-        let second = self.call(frame, rows, followed);
+        let second = self.call(frame, chunk, followed);
         match &second {
             Ok(_) => self.supervisor.success(),
             Err(error) if is_fatal(error) => self.supervisor.wait(Instant::now()),
@@ -173,12 +192,7 @@ impl PluginDetector {
     }
 
     /// One call, on a fresh instance where there is none. A fatal error ends the instance.
-    fn call(
-        &mut self,
-        frame: &FeatureFrame,
-        rows: RecordBatch,
-        followed: &[Following],
-    ) -> Result<Verdict, PluginError> {
+    fn call(&mut self, frame: &FeatureFrame, chunk: &Chunk, followed: &[Following]) -> Result<Verdict, PluginError> {
         let instance = match &mut self.instance {
             Some(instance) => instance,
             none => {
@@ -189,7 +203,10 @@ impl PluginDetector {
             }
         };
         followed.iter().for_each(|f| f.tell(instance));
-        let verdict = instance.detect(&frame.window, rows);
+        if let Some(scores) = &chunk.ahead {
+            instance.ahead(scores.clone(), chunk.first);
+        }
+        let verdict = instance.detect(&frame.window, chunk.rows.clone());
         if verdict.as_ref().is_err_and(|e| e.kind.is_fatal()) {
             self.instance = None;
         }
@@ -304,9 +321,12 @@ impl Detector for PluginDetector {
         let mut judgement = Judgement::default();
         let mut features = None;
         let mut followed = self.meanings(frame.kind, order);
+        let scores_models = !self.plugin.granted().is_empty();
+        let ahead = scores_models.then(|| self.scorer.scores(frame.kind.name(), &frame.batch));
         for start in (0..total).step_by(CHUNK) {
             let rows = CHUNK.min(total - start);
-            let verdict = match self.judge(frame, frame.batch.slice(start, rows), &followed) {
+            let chunk = Chunk { rows: frame.batch.slice(start, rows), first: start, ahead: ahead.clone() };
+            let verdict = match self.judge(frame, &chunk, &followed) {
                 Ok(verdict) => verdict,
                 Err(unjudged) => {
                     self.dead_letter(frame, rows, unjudged);

@@ -116,12 +116,12 @@ pub struct Built {
 
 /// Everything that `validate` can try without starting: plugins and detectors.
 pub fn check(plan: &Plan) -> Vec<Problem> {
-    let (plugins, mut problems) = match plugins(plan) {
-        Ok(loaded) => (loaded.plugins, loaded.problems),
+    let (host, plugins, mut problems) = match plugins(plan) {
+        Ok(loaded) => (loaded.host, loaded.plugins, loaded.problems),
         Err(problem) => return vec![problem],
     };
     for pipeline in plan.pipelines.values() {
-        if let Err(more) = detectors(plan, pipeline, &plugins) {
+        if let Err(more) = detectors(plan, pipeline, &plugins, &host) {
             problems.extend(more);
         }
     }
@@ -141,7 +141,7 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
     let Loaded { host, plugins, mut problems, told } = loaded;
     let mut pipelines = Vec::new();
     for pipeline in plan.pipelines.values() {
-        let judges = || detectors(plan, pipeline, &plugins);
+        let judges = || detectors(plan, pipeline, &plugins, &host);
         // The config has warned about levels that nobody judges.
         let levels: Vec<KeyLevel> = pipeline.keys.iter().copied().filter(|k| plan.judges(pipeline, k.kind)).collect();
         match build_pipeline(plan, pipeline, &levels, judges, scores.as_ref(), live) {
@@ -325,7 +325,14 @@ fn plugin_problem(id: &str, plan: &crate::config::PluginPlan, error: &PluginErro
     Problem { code: code::PLUGIN_REFUSED, path: format!("plugins.{id}.{key}"), message: error.to_string(), help: None }
 }
 
-fn detectors(plan: &Plan, pipeline: &PipelinePlan, plugins: &Plugins) -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> {
+/// The detectors of one worker.
+fn detectors(
+    plan: &Plan,
+    pipeline: &PipelinePlan,
+    plugins: &Plugins,
+    host: &PluginHost,
+) -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> {
+    let scorer = host.frame_scorer();
     let names: Vec<&str> = pipeline.features.iter().map(String::as_str).collect();
     let offer = Offer {
         pipeline: pipeline.id.clone(),
@@ -338,7 +345,7 @@ fn detectors(plan: &Plan, pipeline: &PipelinePlan, plugins: &Plugins) -> Result<
         let Some(detector) = plan.detectors.get(id) else { continue };
         // A plugin that did not load has its own problem.
         let Some(plugin) = plugins.get(&detector.plugin) else { continue };
-        match PluginDetector::new(plugin.clone(), detector, &offer) {
+        match PluginDetector::new(plugin.clone(), detector, &offer, &scorer) {
             Ok(detector) => built.push(Box::new(detector)),
             Err(error) => problems.push(detector_problem(id, pipeline, &error)),
         }

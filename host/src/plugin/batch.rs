@@ -45,16 +45,18 @@ pub struct Batch {
     pub batch: RecordBatch,
     /// What it owes, shared with batches made from it.
     pub charges: Vec<Arc<Charge>>,
+    /// Its first row's place in the frame that is judged, if its rows are rows of it, with all columns.
+    pub frame_row: Option<usize>,
 }
 
 impl Batch {
     /// A batch of the host's own, lent to the plugin.
     pub fn lent(batch: RecordBatch) -> Self {
-        Self { batch, charges: Vec::new() }
+        Self { batch, charges: Vec::new(), frame_row: None }
     }
 
     fn same_charges(&self, batch: RecordBatch) -> Self {
-        Self { batch, charges: self.charges.clone() }
+        Self { batch, charges: self.charges.clone(), frame_row: None }
     }
 
     fn column(&self, column: u32) -> Result<&dyn Array, Error> {
@@ -149,7 +151,8 @@ impl Batch {
     pub fn slice(&self, offset: u32, length: u32) -> Self {
         let rows = self.batch.num_rows();
         let offset = (offset as usize).min(rows);
-        self.same_charges(self.batch.slice(offset, (length as usize).min(rows - offset)))
+        let slice = self.same_charges(self.batch.slice(offset, (length as usize).min(rows - offset)));
+        Self { frame_row: self.frame_row.map(|row| row + offset), ..slice }
     }
 
     /// Some columns, in the order asked for.
@@ -178,7 +181,7 @@ impl Batch {
         let charge = account.charge(bytes)?;
         let indices = UInt32Array::from(rows.to_vec());
         let batch = arrow_select::take::take_record_batch(&self.batch, &indices).map_err(other)?;
-        Ok(Self { batch, charges: vec![charge] })
+        Ok(Self { batch, charges: vec![charge], frame_row: None })
     }
 
     /// A whole Arrow IPC stream.
@@ -201,7 +204,7 @@ impl Batch {
             arrow_select::concat::concat_batches(&schema, &batches)
         });
         match read {
-            Ok(Ok(batch)) => Ok(Self { batch, charges: vec![charge] }),
+            Ok(Ok(batch)) => Ok(Self { batch, charges: vec![charge], frame_row: None }),
             Ok(Err(e)) => Err(other(e)),
             Err(_) => Err(Error::Other("not an Arrow IPC stream".into())),
         }

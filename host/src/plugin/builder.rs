@@ -147,7 +147,7 @@ impl Builder {
         }
         let schema = arrow_schema::Schema::new_with_metadata(fields, self.schema.metadata.into_iter().collect());
         let batch = RecordBatch::try_new(Arc::new(schema), arrays).map_err(|e| Error::Schema(e.to_string()))?;
-        Ok(Batch { batch, charges: self.charges })
+        Ok(Batch { batch, charges: self.charges, frame_row: None })
     }
 }
 

@@ -4,6 +4,7 @@
 use super::bindings::{DetectorPluginPre, kaminari::plugin};
 use super::cache::{Cache, sha256_hex};
 use super::error::PluginError;
+use super::frame::FrameScorer;
 use super::instance::State;
 use super::limits::TICK;
 use super::loaded::LoadedPlugin;
@@ -41,6 +42,11 @@ impl PluginHost {
     /// The models that plugins score with, as far as each is granted them.
     pub fn models(&self) -> &Arc<Models> {
         &self.models
+    }
+
+    /// Scores frames ahead, for the detectors of one thread.
+    pub fn frame_scorer(&self) -> Arc<FrameScorer> {
+        Arc::new(FrameScorer::new(self.models.clone()))
     }
 
     /// Reads, checks, compiles (or takes from the cache) and describes a plugin. Runs none of its logic.

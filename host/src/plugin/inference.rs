@@ -5,6 +5,7 @@
 use super::batch::Batch;
 use super::bindings::kaminari::plugin::common::Error;
 use super::bindings::kaminari::plugin::inference::{FeatureError, Host, HostModel, ModelInfo, RowLoss};
+use super::frame::FrameScores;
 use super::instance::State;
 use super::limits::EXPLAIN_ROWS;
 use super::models::{Models, Slot};
@@ -60,6 +61,8 @@ pub struct Inference {
     granted: Vec<Arc<str>>,
     in_use: BTreeMap<Arc<str>, InUse>,
     followed: BTreeMap<Arc<str>, Followed>,
+    /// What models said to the frame that is judged, before anybody asked, and the first row that is shown.
+    pub frame: Option<(Arc<FrameScores>, usize)>,
 }
 
 /// A model that was used at least once.
@@ -104,6 +107,27 @@ impl Inference {
         self.in_use.get_mut(model)?.raw.take()
     }
 
+    /// The losses of every row of a batch, in the model's `losses`.
+    fn score(&mut self, name: &Arc<str>, batch: &Batch) -> Result<&mut InUse, Error> {
+        let frame = self.frame.clone();
+        let in_use = self.model(name)?;
+        let ahead = frame
+            .as_ref()
+            .zip(batch.frame_row)
+            .and_then(|((frame, _), row)| frame.losses(name, in_use.slot.revision, row, batch.batch.num_rows()));
+        match ahead {
+            Some((mse, log1p)) => {
+                in_use.losses.mse.clear();
+                in_use.losses.mse.extend_from_slice(mse);
+                in_use.losses.log1p.clear();
+                in_use.losses.log1p.extend_from_slice(log1p);
+            }
+            None => in_use.score(batch)?,
+        }
+        in_use.count();
+        Ok(in_use)
+    }
+
     /// The model as it is in this call, with its scorer.
     fn model(&mut self, name: &Arc<str>) -> Result<&mut InUse, Error> {
         let slot = || self.models.slot(name).ok_or_else(|| Error::NotFound(format!("there is no model `{name}`")));
@@ -143,9 +167,8 @@ impl Inference {
 
     fn tails(&mut self, name: &Arc<str>, batch: &Batch) -> Result<Vec<f64>, Error> {
         let followed = self.followed.get(name).cloned();
-        let in_use = self.model(name)?;
-        in_use.calibration()?;
-        in_use.score(batch)?;
+        self.model(name)?.calibration()?;
+        let in_use = self.score(name, batch)?;
         let calibration = in_use.calibration()?;
         let losses = in_use.losses.mse.iter().zip(&in_use.losses.log1p);
         let raw = losses.map(|(&mse, &log1p)| calibration::raw_score(mse.into(), log1p.into()));
@@ -212,10 +235,14 @@ impl InUse {
         let scored = self.scorer.losses(&columns, &mut self.losses);
         scored.map_err(|e| failed(&self.name, &e))?;
         self.meters.seconds.record(began.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// Rows that were asked for.
+    fn count(&self) {
         let non_finite = self.losses.mse.iter().filter(|loss| loss.is_nan()).count();
         self.meters.non_finite.increment(non_finite as u64);
         self.meters.scored.increment((self.losses.mse.len() - non_finite) as u64);
-        Ok(())
     }
 
     fn explain(&mut self, batch: &Batch, rows: &[u32]) -> Result<Vec<Vec<FeatureError>>, Error> {
@@ -285,13 +312,12 @@ impl HostModel for State {
         loss: RowLoss,
     ) -> Answer<Vec<f64>> {
         let (name, batch) = (&self.table.get(&model)?.0, self.table.get(&batch)?);
-        Ok(self.inference.model(name).and_then(|in_use| {
-            in_use.score(batch)?;
+        Ok(self.inference.score(name, batch).map(|in_use| {
             let losses = match loss {
                 RowLoss::Mse => &in_use.losses.mse,
                 RowLoss::Log1p => &in_use.losses.log1p,
             };
-            Ok(losses.iter().map(|&loss| loss.into()).collect())
+            losses.iter().map(|&loss| loss.into()).collect()
         }))
     }
 

@@ -7,6 +7,7 @@ use super::batch::{Account, Batch};
 use super::bindings::exports::kaminari::plugin::detector as raw;
 use super::bindings::{DetectorPlugin, kaminari::plugin::common};
 use super::error::{CallError, CallErrorKind};
+use super::frame::FrameScores;
 use super::inference::{Followed, Inference, ModelInUse, RawScores};
 use super::limits::*;
 use super::loaded::LoadedPlugin;
@@ -156,9 +157,17 @@ impl PluginInstance {
         self.store.data_mut().inference.take_raw_scores(model)
     }
 
+    /// What models have said to the frame that the rows of the next [`detect`](Self::detect) are of, and which of its rows
+    /// is their first.
+    pub fn ahead(&mut self, scores: Arc<FrameScores>, first: usize) {
+        self.store.data_mut().inference.frame = Some((scores, first));
+    }
+
     /// Judges rows of one window.
     pub fn detect(&mut self, window: &WindowInfo, batch: RecordBatch) -> Result<Verdict, CallError> {
         let rows = batch.num_rows();
+        let frame_row = self.store.data().inference.frame.as_ref().map(|(_, first)| *first);
+        let batch = Batch { frame_row, ..Batch::lent(batch) };
         let window = common::Window {
             start: window.start_ns,
             end: window.end_ns,
@@ -170,12 +179,13 @@ impl PluginInstance {
         let ms = self.loaded.limits().deadline_ms;
         let began = Instant::now();
         let verdict = self.call("detect", ms, |exports, store| {
-            let ours = store.data_mut().table.push(Batch::lent(batch))?;
+            let ours = store.data_mut().table.push(batch)?;
             let lent = Resource::new_borrow(ours.rep());
             let verdict = exports.kaminari_plugin_detector().call_detect(&mut *store, window, lent);
             store.data_mut().table.delete(ours)?;
             verdict
         });
+        self.store.data_mut().inference.frame = None;
         self.meters.seconds.record(began.elapsed().as_secs_f64());
         self.meters.memory.set(self.store.data().limiter.memory() as f64);
         let verdict = verdict.and_then(|v| self.checked(v, rows));

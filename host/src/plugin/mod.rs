@@ -12,6 +12,7 @@ mod cache;
 mod compat;
 mod data;
 mod error;
+mod frame;
 mod host;
 mod inference;
 mod instance;
@@ -24,6 +25,7 @@ mod waiting;
 
 pub use compat::API_VERSION;
 pub use error::{CallError, CallErrorKind, PluginError, PluginReply};
+pub use frame::{FrameScorer, FrameScores};
 pub use host::PluginHost;
 pub use inference::{Followed, ModelInUse, RawScores};
 pub use instance::PluginInstance;
