@@ -16,3 +16,4 @@ mod run;
 mod scenario_inputs;
 mod scenarios;
 mod summary;
+mod torch;

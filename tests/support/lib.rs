@@ -57,3 +57,14 @@ pub fn shared(what: &str) -> Option<PathBuf> {
 pub fn free_udp_port() -> u16 {
     std::net::UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("loopback has a free port").port()
 }
+
+/// libtorch and the shared object that speaks for it (`cargo xtask test --torch` brings them), or `None` with a line that
+/// says what is skipped.
+pub fn libtorch(what: &str) -> Option<(PathBuf, PathBuf)> {
+    let path = |name| std::env::var_os(name).map(PathBuf::from);
+    let found = path("KAMINARI_TEST_LIBTORCH").zip(path("KAMINARI_TEST_TORCH_LIBRARY"));
+    if found.is_none() {
+        println!("SKIPPED: {what}: no libtorch (`cargo xtask test --torch` brings it)");
+    }
+    found
+}

@@ -3,6 +3,7 @@
 
 mod completion;
 mod decode;
+mod doctor;
 mod evaluate;
 mod generate;
 mod labels;
@@ -93,6 +94,8 @@ enum Verb {
     Evaluate(evaluate::EvaluateArgs),
     /// Look at a model directory
     Model(model::ModelArgs),
+    /// Say what this machine has, what is missing and what to do
+    Doctor(doctor::DoctorArgs),
     /// Make labelled flow traffic, or a configuration to start from
     Generate(generate::GenerateArgs),
     /// Show what this build offers: source and sink types, features, key levels
@@ -110,6 +113,7 @@ fn dispatch(verb: Verb) -> miette::Result<()> {
         Verb::Train(args) => train::run(args),
         Verb::Evaluate(args) => evaluate::run(args),
         Verb::Model(args) => model::run(args),
+        Verb::Doctor(args) => doctor::run(args),
         Verb::Generate(args) => generate::run(args),
         Verb::List(args) => list::run(args),
         Verb::Completion(args) => completion::run(args),

@@ -35,6 +35,8 @@ static LOADED: Mutex<Option<Arc<Library>>> = Mutex::new(None);
 impl Library {
     /// Loads `dir` (the folder with `libtorch_cpu.so`) and the shared object, or takes what this process has loaded.
     pub fn open(dir: &Path, object: &Path) -> Result<Arc<Self>, TorchError> {
+        check(dir)?;
+        exists(object, "the backend of the engine, which `cargo xtask torch` builds")?;
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(library) = &*loaded {
             return match (library.dir == dir, library.object == object) {
@@ -49,8 +51,6 @@ impl Library {
     }
 
     fn load(dir: &Path, object: &Path) -> Result<Self, TorchError> {
-        check(dir)?;
-        exists(object, "the backend of the engine, which `cargo xtask torch` builds")?;
         for part in PARTS {
             std::mem::forget(load(&dir.join(part), RTLD_NOW | RTLD_GLOBAL)?);
         }

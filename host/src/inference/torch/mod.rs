@@ -6,6 +6,7 @@ mod backend;
 mod error;
 mod handles;
 mod library;
+mod locate;
 mod matrix;
 mod queue;
 
@@ -13,3 +14,4 @@ pub use backend::TorchBackend;
 pub use error::TorchError;
 pub use handles::Buffer;
 pub use library::{FILE, LIBTORCH, Library, nvidia_driver};
+pub use locate::{Found, Place, everywhere};
