@@ -21,7 +21,7 @@ const REPETITIONS: usize = 5;
 
 pub fn run() -> Outcome {
     for (name, dims) in NETWORKS {
-        let model = Arc::new(model(&dims)?);
+        let model = Arc::new(model(&dims, 1)?);
         for batch in BATCHES {
             measure(&format!("{name} {batch}"), &model, &dims, batch)?;
         }
@@ -137,8 +137,8 @@ fn product(layer: &Layer, x: &[f32], y: &mut [f32]) {
 }
 
 /// Random weights: what they are does not change the time.
-fn model(dims: &[usize]) -> Result<Model, kaminari::inference::ModelError> {
-    let mut random = random(1);
+pub fn model(dims: &[usize], seed: u64) -> Result<Model, kaminari::inference::ModelError> {
+    let mut random = random(seed);
     let layer = |d: &[usize]| {
         let spread = (6.0 / (d[0] + d[1]) as f64).sqrt();
         let mut numbers = |n| (0..n).map(|_| (spread * (2.0 * random() - 1.0)) as f32).collect();
@@ -163,7 +163,7 @@ fn model(dims: &[usize]) -> Result<Model, kaminari::inference::ModelError> {
 }
 
 /// Heavy-tailed numbers, the same in every run.
-fn column(seed: u64, rows: usize) -> Vec<f64> {
+pub fn column(seed: u64, rows: usize) -> Vec<f64> {
     let mut random = random(seed + 2);
     (0..rows).map(|_| 1.0 / (1.0 - random()).max(1e-5)).collect()
 }

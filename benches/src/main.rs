@@ -3,19 +3,22 @@
 //! (`bench,case,unit,value,rep`). Refused: a stage that loses a record while it is measured.
 //!
 //! `cargo xtask bench` runs it with everything else; alone:
-//! `cargo run --release -p kaminari-bench -- target/plugins [decode|window|plugin|inference]...`
+//! `cargo run --release -p kaminari-bench -- target/plugins [decode|window|plugin|inference]...`, or
+//! `... -- torch LIBTORCH LIBRARY [MAX-ROWS]`.
 
 mod decode;
 mod inference;
 mod measure;
 mod plugin;
+mod torch;
 mod traffic;
 mod window;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
+type Error = Box<dyn std::error::Error>;
+type Outcome = Result<(), Error>;
 type Bench = fn(&Path) -> Outcome;
 
 const BENCHES: [(&str, Bench); 4] = [
@@ -25,8 +28,27 @@ const BENCHES: [(&str, Bench); 4] = [
     ("inference", |_| inference::run()),
 ];
 
+fn with_torch(args: &[String]) -> ExitCode {
+    let most = args.get(2).map_or(Ok(usize::MAX), |rows| rows.parse());
+    let (Some(libtorch), Some(library), Ok(most)) = (args.first(), args.get(1), most) else {
+        eprintln!("usage: kaminari-bench torch LIBTORCH LIBRARY [MAX-ROWS]");
+        return ExitCode::from(2);
+    };
+    measure::header();
+    match torch::run(Path::new(libtorch), Path::new(library), most) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: torch: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args().skip(1).peekable();
+    if args.next_if(|first| first == "torch").is_some() {
+        return with_torch(&args.collect::<Vec<_>>());
+    }
     let plugins = args.next().map(PathBuf::from).filter(|p| p.is_dir());
     let names: Vec<String> = args.collect();
     let unknown = names.iter().any(|n| !BENCHES.iter().any(|(known, _)| known == n));

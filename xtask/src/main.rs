@@ -12,6 +12,7 @@ mod report;
 mod shell;
 mod summary;
 mod test;
+mod torch;
 
 use clap::{Parser, Subcommand};
 
@@ -28,6 +29,9 @@ enum Verb {
     Plugins,
     /// Everything that must pass: plugins, format, layers, all tests. The last line counts them.
     Test {
+        /// The libtorch backend too, with its own tests and those of the engine that need it. Stands first.
+        #[arg(long)]
+        torch: bool,
         /// Given to `cargo test --workspace`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
@@ -37,7 +41,12 @@ enum Verb {
         /// Run clippy too, warnings are errors.
         #[arg(long)]
         lints: bool,
+        /// The libtorch backend too.
+        #[arg(long)]
+        torch: bool,
     },
+    /// Fetches libtorch (540 MB) where LIBTORCH names none, and builds the backend that the engine loads.
+    Torch,
     /// Checks that no room of host/src imports what it must not.
     Layers {
         /// Print the table of ARCHITECTURE.md instead.
@@ -56,8 +65,15 @@ enum Verb {
         /// Measure only these; nothing is kept then.
         #[arg(value_parser = bench::NAMES)]
         names: Vec<String>,
+        /// The libtorch backend beside the built-in kernel and PyTorch, on whatever devices there are; kept in a folder of
+        /// its own.
+        #[arg(long)]
+        torch: bool,
+        /// A Python with PyTorch, the peer of `--torch`. Default: KAMINARI_BENCH_PYTHON, or python3.
+        #[arg(long, requires = "torch")]
+        python: Option<std::path::PathBuf>,
         /// Measure nothing: put the table of the last run into README.md.
-        #[arg(long, conflicts_with = "names")]
+        #[arg(long, conflicts_with_all = ["names", "torch"])]
         update_readme: bool,
     },
 }
@@ -65,12 +81,32 @@ enum Verb {
 fn main() -> anyhow::Result<()> {
     match Args::parse().verb {
         Verb::Plugins => plugins::run(),
-        Verb::Test { args } => test::run(&args),
-        Verb::Ci { lints } => test::ci(lints),
+        Verb::Test { torch, args } => test::run(torch, &args),
+        Verb::Ci { lints, torch } => test::ci(lints, torch),
+        Verb::Torch => torch::run(),
         Verb::Layers { print } => layers::run(print),
         Verb::Demo => demo::run(),
         Verb::Eval { recipe } => eval::run(recipe),
         Verb::Bench { update_readme: true, .. } => bench::update_readme(),
+        Verb::Bench { torch: true, python, .. } => bench::run_torch(python),
         Verb::Bench { names, .. } => bench::run(&names),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn torch_is_a_flag_where_it_stands_first_and_everything_after_is_cargos() {
+        let test = |args: &[&str]| match Args::try_parse_from(["xtask", "test"].iter().chain(args)).unwrap().verb {
+            Verb::Test { torch, args } => (torch, args),
+            _ => unreachable!(),
+        };
+        let own = |args: &[&str]| args.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
+        assert_eq!(test(&[]), (false, own(&[])));
+        assert_eq!(test(&["--torch"]), (true, own(&[])));
+        assert_eq!(test(&["--torch", "--test", "it", "--", "-q"]), (true, own(&["--test", "it", "--", "-q"])));
+        assert_eq!(test(&["name", "--torch"]), (false, own(&["name", "--torch"])));
     }
 }

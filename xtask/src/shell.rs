@@ -44,7 +44,8 @@ pub fn say(text: &str) {
     eprintln!("==> {text}");
 }
 
-fn show(command: &Command) -> String {
+/// The program and its arguments.
+pub fn show(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let args = command.get_args().map(|a| a.to_string_lossy().into_owned());
     std::iter::once(program).chain(args).collect::<Vec<_>>().join(" ")

@@ -1,17 +1,21 @@
 //! All that must pass, in one command, with one line at the end that counts.
 
-use crate::shell::{cargo, must, say, works};
-use crate::{layers, plugins};
+use crate::shell::{cargo, must, say, show, works};
+use crate::{layers, plugins, torch};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-/// Runs `test`. Fetches what is missing: the guest target (by rustup) and crates (by cargo).
-pub fn run(args: &[String]) -> Result<()> {
+/// All of the workspace that builds without libtorch.
+const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "kaminari-torch"];
+
+/// Runs `test`. Fetches what is missing: the guest target (by rustup), crates (by cargo) and, for `torch`, libtorch (by
+/// pip).
+pub fn run(torch: bool, args: &[String]) -> Result<()> {
     say("fetching crates where they are missing, then building plugins, the program and the tests");
     plugins::run()?;
     // With the tests in one go: dev-dependencies turn features on, and two resolutions would build the engine twice.
-    must(cargo().args(["build", "--workspace", "--bins", "--tests"]))?;
+    must(cargo().arg("build").args(WORKSPACE).args(["--bins", "--tests"]))?;
     if works(cargo().args(["fmt", "--version"])) {
         must(cargo().args(["fmt", "--check"]))?;
     } else {
@@ -19,32 +23,58 @@ pub fn run(args: &[String]) -> Result<()> {
     }
     say("clippy is left to `cargo xtask ci --lints`: it checks every dependency once more");
     layers::run(false)?;
-    tests(args)
+    tests(torch, args)
 }
 
 /// Runs `ci`.
-pub fn ci(lints: bool) -> Result<()> {
+pub fn ci(lints: bool, torch: bool) -> Result<()> {
     if lints {
-        if works(cargo().args(["clippy", "--version"])) {
-            must(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-        } else {
+        const STRICT: [&str; 4] = ["--all-targets", "--", "-D", "warnings"];
+        if !works(cargo().args(["clippy", "--version"])) {
             bail!("clippy is not installed: rustup component add clippy");
         }
+        must(cargo().arg("clippy").args(WORKSPACE).args(STRICT))?;
+        if torch {
+            // As it is built: libtorch's wrapper takes minutes.
+            must(torch::cargo_with_libtorch()?.args(["clippy", "--release", "-p", "kaminari-torch"]).args(STRICT))?;
+        }
     }
-    run(&[])
+    run(torch, &[])
 }
 
-/// `cargo test --workspace`, and the sum over all its binaries as the last line.
-fn tests(args: &[String]) -> Result<()> {
+/// `cargo test`, and the sum over all its binaries as the last line.
+fn tests(torch: bool, args: &[String]) -> Result<()> {
     let (own, harness) = match args.iter().position(|a| a == "--") {
         Some(at) => (&args[..at], &args[at + 1..]),
         None => (args, &[][..]),
     };
-    let mut command = cargo();
-    command.args(["test", "--workspace", "--no-fail-fast"]).args(own).args(["--", "--show-output"]).args(harness);
-    say("cargo test --workspace");
+    let mut workspace = cargo();
+    workspace.arg("test").args(WORKSPACE).arg("--no-fail-fast").args(own);
+    let mut commands = Vec::new();
+    if torch {
+        let built = torch::build()?;
+        workspace.env("KAMINARI_TEST_LIBTORCH", built.libtorch).env("KAMINARI_TEST_TORCH_LIBRARY", built.library);
+        let mut backend = torch::cargo_with_libtorch()?;
+        backend.args(["test", "--release", "-p", "kaminari-torch", "--no-fail-fast"]);
+        commands.push(backend);
+    }
+    commands.push(workspace);
+    let (mut counter, mut good) = (Counter::default(), true);
+    for mut command in commands {
+        say(&show(&command));
+        command.args(["--", "--show-output"]).args(harness);
+        good &= counted(&mut command, &mut counter)?;
+    }
+    println!("{}", counter.summary());
+    if !good || counter.failed > 0 {
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+/// Shows what is worth it of the tests' output and counts; true if the command ended well.
+fn counted(command: &mut Command, counter: &mut Counter) -> Result<bool> {
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
-    let mut counter = Counter::default();
     let mut out = child.stdout.take().map(BufReader::new).context("cargo test has no output")?;
     let mut bytes = Vec::new();
     while out.read_until(b'\n', &mut bytes)? > 0 {
@@ -54,12 +84,7 @@ fn tests(args: &[String]) -> Result<()> {
         }
         bytes.clear();
     }
-    let status = child.wait()?;
-    println!("{}", counter.summary());
-    if !status.success() || counter.failed > 0 {
-        std::process::exit(1);
-    }
-    Ok(())
+    Ok(child.wait()?.success())
 }
 
 /// Reads the harness's output. Tests that find nothing to test against print a line `SKIPPED: ...`; the harness

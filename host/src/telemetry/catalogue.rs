@@ -102,7 +102,7 @@ catalogue! {
     PLUGIN_LOGS_SUPPRESSED = "kaminari_plugin_logs_suppressed_total", Counter, ["plugin"];
     /// Rows offered to a model, by outcome: scored, non_finite (a feature was not a number).
     INFERENCE_ROWS = "kaminari_inference_rows_total", Counter, ["model", "outcome"];
-    /// Seconds per batch of rows scored.
+    /// Seconds per batch of rows scored; models scored together share the time equally.
     INFERENCE_DURATION = "kaminari_inference_duration_seconds", Histogram, ["model"];
     /// 1 for each backend that scores some model.
     INFERENCE_BACKEND = "kaminari_inference_backend", Gauge, ["backend"];
@@ -111,6 +111,14 @@ catalogue! {
     INFERENCE_CROSSOVER = "kaminari_inference_crossover_rows", Gauge, ["model", "device"];
     /// Rows a second that were measured then, by batch size.
     INFERENCE_MEASURED = "kaminari_inference_measured_rows_per_second", Gauge, ["model", "backend", "rows"];
+    /// Batches sent to a CUDA device: one transfer there, one back, whatever the number of models.
+    INFERENCE_DEVICE_BATCHES = "kaminari_inference_device_batches_total", Counter, ["device"];
+    /// Rows in them.
+    INFERENCE_DEVICE_ROWS = "kaminari_inference_device_rows_total", Counter, ["device"];
+    /// Seconds that the first rows of such a batch waited for it to leave.
+    INFERENCE_DEVICE_WAIT = "kaminari_inference_device_wait_seconds", Histogram, ["device"];
+    /// Seconds of such a batch, transfers included.
+    INFERENCE_DEVICE_DURATION = "kaminari_inference_device_duration_seconds", Histogram, ["device"];
     /// Batches that a device failed to score and the CPU scored, by reason: out_of_memory, device_lost, refused.
     INFERENCE_FAILOVERS = "kaminari_inference_failovers_total", Counter, ["device", "reason"];
     /// 1 for each model in use; which one is in the labels.

@@ -2,6 +2,7 @@
 //! when something is missing.
 
 mod bad_input;
+mod deep;
 mod flows;
 mod rows;
 mod state;

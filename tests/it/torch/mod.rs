@@ -2,7 +2,6 @@
 //! built-in kernel, and what is said when it cannot be had. The tests that take libtorch are skipped without it.
 
 mod backends;
-mod engine;
 mod files;
 mod parity;
 

@@ -10,6 +10,7 @@ mod path;
 mod results;
 mod rss;
 mod start;
+mod torch;
 
 use crate::markers::{between, replace};
 use crate::plugins;
@@ -34,6 +35,8 @@ pub const NAMES: [&str; 6] = [MEASURES[0].0, MEASURES[1].0, MEASURES[2].0, MEASU
 
 /// Marker of the table, here and in README.md.
 const MARKER: &str = "bench";
+/// Ends the names of runs with libtorch.
+const TORCH: &str = "-torch";
 
 /// Runs the verb; no names: everything.
 pub fn run(names: &[String]) -> Result<()> {
@@ -50,6 +53,20 @@ pub fn run(names: &[String]) -> Result<()> {
         }
     }
     let dir = if names.is_empty() { runs().join(machine.folder()) } else { target().join("bench/partial") };
+    write(&dir, &machine, &results)?;
+    println!("\n{}", results.for_people());
+    println!("raw figures: {}", dir.display());
+    Ok(())
+}
+
+/// The libtorch backend and its peers.
+pub fn run_torch(python: Option<PathBuf>) -> Result<()> {
+    let built = crate::torch::build()?;
+    must(cargo().args(["build", "--release", "-p", "kaminari-bench"]))?;
+    let machine = Machine::here()?;
+    let mut results = Results::default();
+    torch::run(&mut results, &built, python)?;
+    let dir = runs().join(machine.folder() + TORCH);
     write(&dir, &machine, &results)?;
     println!("\n{}", results.for_people());
     println!("raw figures: {}", dir.display());
@@ -78,6 +95,7 @@ fn write(dir: &Path, machine: &Machine, results: &Results) -> Result<()> {
 pub fn update_readme() -> Result<()> {
     let entries = std::fs::read_dir(runs()).context("no benches/runs: run `cargo xtask bench` first")?;
     let mut names = entries.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect::<Result<Vec<_>>>()?;
+    names.retain(|name| !name.ends_with(TORCH));
     names.sort(); // they begin with the date
     let last = names.pop().context("no run in benches/runs: run `cargo xtask bench` first")?;
     let run = format!("benches/runs/{last}/README.md");

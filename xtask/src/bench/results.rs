@@ -38,6 +38,23 @@ impl Results {
         percentile(&mine.map(|r| r.value).collect::<Vec<_>>(), 0.5)
     }
 
+    /// The same, of the rows with this unit.
+    pub fn median_of(&self, bench: &str, case: &str, unit: &str) -> f64 {
+        let mine = self.rows.iter().filter(|r| r.bench == bench && r.case == case && r.unit == unit);
+        percentile(&mine.map(|r| r.value).collect::<Vec<_>>(), 0.5)
+    }
+
+    /// Cases and units of a benchmark, each once, in order.
+    pub fn cases(&self, bench: &str) -> Vec<(String, String)> {
+        let mut cases: Vec<(String, String)> = Vec::new();
+        for row in self.rows.iter().filter(|r| r.bench == bench) {
+            if !cases.iter().any(|(case, unit)| *case == row.case && *unit == row.unit) {
+                cases.push((row.case.clone(), row.unit.clone()));
+            }
+        }
+        cases
+    }
+
     /// A figure without a goal.
     pub fn figure(&mut self, name: &str, value: f64, unit: &str) {
         self.figures.push(Figure { name: name.into(), measured: shown(value, unit), goal: None });

@@ -1,7 +1,7 @@
 //! Batches for a device that many threads feed. Comes in: rows of a group of models, written by the threads that have
 //! them straight into memory the device reads fast; goes out: their losses. A batch leaves when all that use its group
 //! have written to it, when it is full, or when its first rows have waited long enough. Bounded: who finds all buffers
-//! taken waits for one, nothing is dropped. One thread runs the device.
+//! taken waits for one, nothing is dropped. One thread runs the device. Moves `kaminari_inference_device_*`.
 
 use super::error::TorchError;
 use super::handles::{Buffer, Group};
@@ -9,6 +9,7 @@ use super::library::Library;
 use super::matrix::Matrix;
 use crate::inference::scorer::Reason;
 use crate::model::Device;
+use crate::telemetry;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -206,11 +207,21 @@ impl Shared {
 
     /// Runs the device until there is nobody left.
     fn run(&self) {
+        let label = || [("device", self.device.to_string())];
+        let batches = metrics::counter!(telemetry::INFERENCE_DEVICE_BATCHES, &label());
+        let rows_sent = metrics::counter!(telemetry::INFERENCE_DEVICE_ROWS, &label());
+        let waited = metrics::histogram!(telemetry::INFERENCE_DEVICE_WAIT, &label());
+        let seconds = metrics::histogram!(telemetry::INFERENCE_DEVICE_DURATION, &label());
         let mut losses = Vec::new();
         while let Some(mut batch) = self.next() {
+            let began = Instant::now();
+            waited.record(began.duration_since(batch.since).as_secs_f64());
             let mut group = batch.group.group.lock().unwrap_or_else(PoisonError::into_inner);
             let scored = group.score(&mut batch.buffer, &batch.parts, &mut losses);
             drop(group);
+            batches.increment(1);
+            rows_sent.increment(batch.rows as u64);
+            seconds.record(began.elapsed().as_secs_f64());
             let rows = batch.rows;
             let scored = scored.map(|()| Arc::new(Scored { losses: std::mem::take(&mut losses), rows }));
             let mut state = self.lock();

@@ -1,1 +1,0 @@
-//! The engine with libtorch, end to end.
