@@ -30,10 +30,12 @@ impl Member {
             return Err(Fault::refused(format!("there is no column {column} among {all}")));
         }
         let device = model.device();
+        let columns: Vec<u32> = model.order().iter().map(|&feature| columns[feature]).collect();
+        let offsets: Vec<f64> = model.order().iter().map(|&feature| offsets[feature]).collect();
         let as_they_are = columns.len() == all && columns.iter().enumerate().all(|(i, c)| i == *c as usize);
         let columns: Vec<i64> = columns.iter().map(|c| i64::from(*c)).collect();
         let columns = if as_they_are { None } else { Some(upload(&columns, &[-1], device)?) };
-        let origin = Origin::new(model.features(), offsets, device)?;
+        let origin = Origin::new(model.features(), &offsets, device)?;
         Ok(Self { model, columns, origin })
     }
 

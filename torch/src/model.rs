@@ -14,6 +14,9 @@ pub struct Model {
     kind: Kind,
     prepare: Prepare,
     device: Device,
+    /// Its own order of the features: those with a logarithm first, so that it is taken of all at once. A script has its
+    /// author's.
+    order: Vec<usize>,
 }
 
 enum Net {
@@ -59,6 +62,7 @@ impl Model {
             Dtype::F16 => Kind::Half,
             Dtype::Bf16 => Kind::BFloat16,
         };
+        let mut order: Vec<usize> = (0..features.len()).collect();
         // SAFETY: by the caller.
         let net = match unsafe { spec.mlp.as_ref() } {
             Some(mlp) => {
@@ -68,7 +72,8 @@ impl Model {
                     let takes = shape.width();
                     return Err(Fault::refused(format!("a network of {takes} inputs cannot take {width} features")));
                 }
-                Net::Mlp(Network::new(&shape, params, device, kind)?)
+                order.sort_by_key(|&feature| features[feature].log1p == 0);
+                Net::Mlp(Network::new(&shape, &shape.reordered(params, &order), device, kind)?)
             }
             None if spec.script.is_null() => return Err(Fault::refused("a model without a network")),
             None => {
@@ -77,7 +82,8 @@ impl Model {
                 Net::Script(Script::new(archive, width, device, kind)?)
             }
         };
-        Ok(Self { net, kind, prepare: Prepare::new(features, device)?, device })
+        let features: Vec<Feature> = order.iter().map(|&feature| features[feature]).collect();
+        Ok(Self { net, kind, prepare: Prepare::new(&features, device)?, device, order })
     }
 
     /// Where it computes.
@@ -85,7 +91,12 @@ impl Model {
         self.device
     }
 
-    /// Its inputs.
+    /// Where its inputs were when it was described.
+    pub fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// Its inputs, in its own order.
     pub fn features(&self) -> &[Feature] {
         &self.prepare.features
     }
@@ -116,7 +127,12 @@ impl Model {
     pub fn forward(&self, prepared: &Tensor) -> Result<(Tensor, usize)> {
         let x = prepared.f_to(self.device)?.f_transpose(0, 1)?;
         let output = match &self.net {
-            Net::Mlp(network) => network.forward(&x.f_to_kind(self.kind)?)?,
+            Net::Mlp(network) => {
+                let order: Vec<i64> = self.order.iter().map(|&feature| feature as i64).collect();
+                let order = upload(&order, &[-1], self.device)?;
+                let y = network.forward(&x.f_index_select(0, &order)?.f_to_kind(self.kind)?)?;
+                y.f_index_select(0, &order.f_argsort(-1, false)?)?
+            }
             Net::Script(script) => script.forward(&x)?,
         };
         let (rows, width) =

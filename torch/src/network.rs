@@ -79,6 +79,30 @@ impl Shape {
         })
     }
 
+    /// The parameters of a network whose values come, and go, in this order.
+    pub fn reordered(&self, params: &[f32], order: &[usize]) -> Vec<f32> {
+        let mut to = params.to_vec();
+        let layers: Vec<(usize, usize, usize)> =
+            self.layers().map(|l| (l.inputs as usize, l.outputs as usize, l.start as usize)).collect();
+        if let Some(&(inputs, outputs, start)) = layers.first() {
+            let rows = to[start..start + inputs * outputs].chunks_exact_mut(inputs);
+            for (to, from) in rows.zip(params[start..].chunks_exact(inputs)) {
+                to.iter_mut().zip(order).for_each(|(to, &input)| *to = from[input]);
+            }
+        }
+        if let Some(&(inputs, outputs, start)) = layers.last() {
+            // The first layer may be the last.
+            let from = to[start..start + (inputs + 1) * outputs].to_vec();
+            let (weights, biases) = from.split_at(inputs * outputs);
+            for (at, &output) in order.iter().enumerate() {
+                let row = start + at * inputs;
+                to[row..row + inputs].copy_from_slice(&weights[output * inputs..(output + 1) * inputs]);
+                to[start + inputs * outputs + at] = biases[output];
+            }
+        }
+        to
+    }
+
     /// Of that layer, counted from 0.
     pub fn activation_after(&self, layer: usize) -> Option<Activation> {
         let last = layer + 2 == self.dims.len();

@@ -72,7 +72,7 @@ fn as_json(model: &Model) -> Value {
         "architecture": manifest.architecture,
         "features": manifest.features,
         "self_test_rows": golden_rows(model),
-        "backend": CpuBackend::detect().name(),
+        "backend": model.network().map(|_| CpuBackend::detect().name()),
         "calibration": manifest.calibration,
         "limit_at_one_false_alarm_a_day": manifest.calibration.as_ref().map(limit_at_one),
         "training": manifest.training,
@@ -81,9 +81,12 @@ fn as_json(model: &Model) -> Value {
 
 fn as_text(model: &Model) -> String {
     let manifest = &model.manifest;
-    let self_test = match golden_rows(model) {
-        0 => "none: add [golden] to model.toml, and a change that no digest sees is found".to_owned(),
-        rows => format!("{rows} rows score as they must, on {}", CpuBackend::detect().name()),
+    let self_test = match (golden_rows(model), &model.weights) {
+        (0, _) => "none: add [golden] to model.toml, and a change that no digest sees is found".to_owned(),
+        (rows, Weights::Mlp(_)) => format!("{rows} rows score as they must, on {}", CpuBackend::detect().name()),
+        (rows, Weights::TorchScript(_)) => {
+            format!("{rows} rows, not scored here: takes libtorch; `kaminari doctor inference -c FILE` scores them")
+        }
     };
     let trained_on = match &manifest.input {
         Some(input) => format!("windows of {} s, level {}", input.window_secs, input.level),

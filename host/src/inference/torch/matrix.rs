@@ -25,16 +25,17 @@ pub(super) struct Matrix {
 impl Matrix {
     pub fn of(models: &[Arc<Model>]) -> Self {
         let names = Columns::of(models);
-        let mut columns: Vec<(usize, f64)> = Vec::new();
+        let mut columns: Vec<(usize, f64, bool)> = Vec::new();
         let mut place = |spec: &FeatureSpec, source: usize| {
             // Bands that overlap share a column: then it is the first one's centre that was subtracted.
             let (offset, reach) = match spec.transform {
                 Transform::Log1p => (0.0, 0.0),
                 Transform::Identity => (spec.center, 16.0 * spec.scale),
             };
-            let near = |at: &(usize, f64)| at.0 == source && (at.1 - offset).abs() <= reach;
+            let plain = spec.transform == Transform::Identity;
+            let near = |at: &(usize, f64, bool)| (at.0, at.2) == (source, plain) && (at.1 - offset).abs() <= reach;
             let at = columns.iter().position(near).unwrap_or_else(|| {
-                columns.push((source, offset));
+                columns.push((source, offset, plain));
                 columns.len() - 1
             });
             (at as u32, columns[at].1)
@@ -44,7 +45,13 @@ impl Matrix {
             let (columns, offsets) = placed.unzip();
             Place { columns, offsets }
         });
-        let places = places.collect();
+        let mut places: Vec<Place> = places.collect();
+        // Those with a logarithm first, as the backend has them: it may take the matrix as it is.
+        let mut order: Vec<usize> = (0..columns.len()).collect();
+        order.sort_by_key(|&at| columns[at].2);
+        let moved = |at: u32| order.iter().position(|&from| from == at as usize).unwrap_or(0) as u32;
+        places.iter_mut().flat_map(|place| &mut place.columns).for_each(|at| *at = moved(*at));
+        let columns = order.iter().map(|&at| (columns[at].0, columns[at].1)).collect();
         Self { names, columns, places }
     }
 
@@ -85,12 +92,12 @@ mod tests {
         let far = of(&[("b", Identity, 10.0), ("b", Log1p, 2.0)]);
         let matrix = Matrix::of(&[one, two, far]);
         assert_eq!(matrix.names.names, ["a", "b", "c"]);
-        assert_eq!(matrix.columns, [(0, 0.0), (1, 1e6), (2, 0.5), (1, 10.0), (1, 0.0)]);
-        assert_eq!(matrix.places[1], Place { columns: vec![1, 0, 2], offsets: vec![1e6, 0.0, 0.5] });
-        assert_eq!(matrix.places[2], Place { columns: vec![3, 4], offsets: vec![10.0, 0.0] });
+        assert_eq!(matrix.columns, [(0, 0.0), (1, 0.0), (1, 1e6), (2, 0.5), (1, 10.0)]);
+        assert_eq!(matrix.places[1], Place { columns: vec![2, 0, 3], offsets: vec![1e6, 0.0, 0.5] });
+        assert_eq!(matrix.places[2], Place { columns: vec![4, 1], offsets: vec![10.0, 0.0] });
         let mut to = [0.0; 10];
         let columns: [&[f64]; 3] = [&[9.0, 1.0, 2.0], &[9.0, 1e6 + 0.25, 1e6], &[9.0, 0.5, 1.0]];
         matrix.write(&columns, 1, 2, &mut to);
-        assert_eq!(to, [1.0, 2.0, 0.25, 0.0, 0.0, 0.5, 999_990.25, 999_990.0, 1_000_000.25, 1e6]);
+        assert_eq!(to, [1.0, 2.0, 1_000_000.25, 1e6, 0.25, 0.0, 0.0, 0.5, 999_990.25, 999_990.0]);
     }
 }
