@@ -2,6 +2,7 @@
 //! built-in kernel, and what is said when it cannot be had. The tests that take libtorch are skipped without it.
 
 mod backends;
+mod evaluation;
 mod files;
 mod parity;
 
