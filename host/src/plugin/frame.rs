@@ -23,6 +23,9 @@ pub struct FrameScorer {
     levels: Mutex<BTreeMap<String, Level>>,
 }
 
+/// A model by its name.
+type Named = (Arc<str>, Slot);
+
 /// Frames of one level.
 #[derive(Default)]
 struct Level {
@@ -119,7 +122,7 @@ impl Level {
 
     fn score(&mut self, models: &Models, frame: &RecordBatch) -> FrameScores {
         let slots = self.wanted.iter().filter_map(|w| Some((w.name.clone(), models.slot(&w.name)?)));
-        let mut backends: Vec<(Arc<dyn Backend>, Vec<(Arc<str>, Slot)>)> = Vec::new();
+        let mut backends: Vec<(Arc<dyn Backend>, Vec<Named>)> = Vec::new();
         // A model whose features are not there is told of when it is asked for.
         for (name, slot) in slots.filter(|(_, slot)| slot.model.manifest.features.iter().all(|f| has(frame, &f.name))) {
             match backends.iter_mut().find(|(backend, _)| Arc::ptr_eq(backend, &slot.backend)) {

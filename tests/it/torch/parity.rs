@@ -43,7 +43,7 @@ fn fixtures(folder: &str) -> Vec<(PathBuf, Arc<Model>, Expected)> {
     dirs.into_iter().filter(|dir| dir.is_dir()).map(read).collect()
 }
 
-fn same(got: &Losses, expected: &Expected, who: &str, close: fn(f64, f64) -> bool) {
+fn same(got: &Losses, expected: &Expected, who: &str, close: impl Fn(f64, f64) -> bool) {
     assert_eq!(got.mse.len(), expected.rows.len());
     for row in 0..expected.rows.len() {
         for (got, expected) in [(got.mse[row], expected.mse[row]), (got.log1p[row], expected.log1p[row])] {
@@ -106,12 +106,9 @@ fn libtorch_scores_as_pytorch_in_one_piece_and_through_the_queue() {
 
 #[test]
 fn half_precision_scores_nearly_alike() {
-    let close: [(Dtype, fn(f64, f64) -> bool); 2] = [
-        (Dtype::F16, |got, expected| (got - expected).abs() <= 1e-2 + 5e-2 * expected.abs()),
-        (Dtype::Bf16, |got, expected| (got - expected).abs() <= 8e-2 + 4e-1 * expected.abs()),
-    ];
-    for (dtype, close) in close {
+    for (dtype, absolute, relative) in [(Dtype::F16, 1e-2, 5e-2), (Dtype::Bf16, 8e-2, 4e-1)] {
         let Some(backend) = torch("half precision", dtype, false) else { return };
+        let close = |got: f64, expected: f64| (got - expected).abs() <= absolute + relative * expected.abs();
         for (dir, model, expected) in fixtures("pytorch-deep").into_iter().chain(fixtures("torchscript")) {
             let who = format!("{} {}", backend.name(), dir.display());
             same(&losses(&*backend, &model, &expected.rows), &expected, &who, close);

@@ -42,14 +42,7 @@ impl TorchBackend {
         max_wait: Duration,
         queued: bool,
     ) -> Result<Arc<Self>, TorchError> {
-        if let Device::Cuda(number) = device {
-            let missing = |why: String| TorchError::NoDevice { device: device.to_string(), why };
-            match library.cuda() {
-                Err(why) => return Err(missing(why.into())),
-                Ok(count) if number >= count => return Err(missing(format!("this machine has {count}"))),
-                Ok(_) => {}
-            }
-        }
+        library.has(device)?;
         let queued = queued || device != Device::Cpu;
         let queue = queued.then(|| Queue::start(library, device, max_batch, max_wait)).transpose()?;
         Ok(Arc::new(Self {

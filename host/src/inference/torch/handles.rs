@@ -51,7 +51,7 @@ impl Buffer {
     }
 
     /// How many floats.
-    pub fn len(&self) -> usize {
+    pub fn capacity(&self) -> usize {
         self.floats
     }
 
@@ -216,7 +216,7 @@ impl Group {
     /// errors.
     pub fn score(&mut self, buffer: &mut Buffer, parts: &[usize], out: &mut Vec<f32>) -> Result<(), TorchError> {
         let rows: usize = parts.iter().sum();
-        debug_assert!(rows * self.columns <= buffer.len());
+        debug_assert!(rows * self.columns <= buffer.capacity());
         out.resize(2 * self.models.len() * rows, 0.0);
         let library = &self.library;
         library.call(|failure| unsafe {

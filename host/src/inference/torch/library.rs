@@ -4,6 +4,7 @@
 //! `libtorch_cpu.so`, so the same files serve machines with and without a GPU.
 
 use super::error::TorchError;
+use crate::model::Device;
 use kaminari_torch_abi::{ABI_VERSION, Api, Entry, SYMBOL};
 use libloading::os::unix::{Library as Object, RTLD_GLOBAL, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
 use std::ffi::CStr;
@@ -87,6 +88,17 @@ impl Library {
             Ok(0) | Err(_) => Err("libtorch finds no CUDA device that it can use".into()),
             Ok(count) => Ok(count),
         }
+    }
+
+    /// Refuses a CUDA device that is not there.
+    pub(super) fn has(&self, on: Device) -> Result<(), TorchError> {
+        let Device::Cuda(number) = on else { return Ok(()) };
+        let why = match self.cuda() {
+            Ok(count) if number < count => return Ok(()),
+            Ok(count) => format!("this machine has {count}"),
+            Err(why) => why.to_owned(),
+        };
+        Err(TorchError::NoDevice { device: on.to_string(), why })
     }
 
     /// CUDA devices, or why there is none.

@@ -11,6 +11,9 @@ use crate::inference::model::Model;
 use crate::inference::panel::Columns;
 use std::sync::Arc;
 
+/// Values from which on more threads than the caller's write them.
+const MANY: usize = 1 << 22;
+
 /// Columns of the matrix.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Matrix {
@@ -62,11 +65,24 @@ impl Matrix {
 
     /// Writes the rows `from..from + rows` of the caller's columns; `to` has room for just these.
     pub fn write(&self, columns: &[&[f64]], from: usize, rows: usize, to: &mut [f32]) {
-        for (&(source, offset), to) in self.columns.iter().zip(to.chunks_exact_mut(rows.max(1))) {
+        let one = &|&(source, offset): &(usize, f64), to: &mut [f32]| {
             for (to, x) in to.iter_mut().zip(&columns[source][from..from + rows]) {
                 *to = (x - offset) as f32;
             }
+        };
+        let rows = rows.max(1);
+        if to.len() < MANY {
+            return self.columns.iter().zip(to.chunks_exact_mut(rows)).for_each(|(column, to)| one(column, to));
         }
+        // One core writes slower than a device reads.
+        let each = self.columns.len().div_ceil(std::thread::available_parallelism().map_or(1, usize::from));
+        std::thread::scope(|scope| {
+            for (columns, to) in self.columns.chunks(each).zip(to.chunks_mut(each * rows)) {
+                scope.spawn(move || {
+                    columns.iter().zip(to.chunks_exact_mut(rows)).for_each(|(column, to)| one(column, to))
+                });
+            }
+        });
     }
 }
 
@@ -98,6 +114,11 @@ mod tests {
         let mut to = [0.0; 10];
         let columns: [&[f64]; 3] = [&[9.0, 1.0, 2.0], &[9.0, 1e6 + 0.25, 1e6], &[9.0, 0.5, 1.0]];
         matrix.write(&columns, 1, 2, &mut to);
+        let many = vec![3.0; MANY / 4];
+        let mut wide = vec![0.0; 5 * many.len()];
+        matrix.write(&[&many, &many, &many], 0, many.len(), &mut wide);
+        let at = |column: usize| (wide[column * many.len()], wide[(column + 1) * many.len() - 1]);
+        assert_eq!([0, 1, 2, 3, 4].map(at), [3.0, 3.0, -999_997.0, 2.5, -7.0].map(|x| (x, x)));
         assert_eq!(to, [1.0, 2.0, 1_000_000.25, 1e6, 0.25, 0.0, 0.0, 0.5, 999_990.25, 999_990.0]);
     }
 }

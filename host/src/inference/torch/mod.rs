@@ -9,9 +9,11 @@ mod library;
 mod locate;
 mod matrix;
 mod queue;
+mod trainer;
 
 pub use backend::TorchBackend;
 pub use error::TorchError;
 pub use handles::Buffer;
 pub use library::{FILE, LIBTORCH, Library, nvidia_driver};
 pub use locate::{Found, Place, everywhere};
+pub use trainer::{Trainer, TrainerSpec};

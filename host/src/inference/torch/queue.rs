@@ -173,7 +173,7 @@ impl Shared {
         }
         state.taken += 1;
         let floats = self.max_rows * group.width;
-        let buffer = match state.spare.iter().position(|b| b.len() >= floats) {
+        let buffer = match state.spare.iter().position(|b| b.capacity() >= floats) {
             Some(at) => Ok(state.spare.swap_remove(at)),
             None => {
                 // Too small for what is scored now.
