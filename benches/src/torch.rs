@@ -9,7 +9,7 @@ use crate::Outcome;
 use crate::inference::{column, model};
 use crate::measure::{row, thread_cpu};
 use kaminari::inference::torch::{Buffer, Library, TorchBackend};
-use kaminari::inference::{Backend, Backends, CpuBackend, Losses, Model, Options, reference};
+use kaminari::inference::{Backend, Backends, CpuBackend, Losses, Model, Options, Panel, reference};
 use kaminari::model::{BackendChoice, Device, Dtype};
 use std::hint::black_box;
 use std::path::Path;
@@ -73,22 +73,16 @@ pub fn run(libtorch: &Path, object: &Path, most: usize) -> Outcome {
 fn together(case: &str, backend: &dyn Backend, device: Device, models: &[Arc<Model>], raw: &[&[f64]]) -> Outcome {
     let mut panel = backend.panel(models)?;
     let mut losses = vec![Losses::default(); models.len()];
-    same_scores(&models[0], raw, &mut |raw| {
-        panel.losses(raw, &mut losses)?;
-        Ok(losses[0].clone())
-    })?;
+    same_scores(&models[0], &mut *panel, raw, &mut losses)?;
     rate(case, device, raw[0].len(), || Ok(panel.losses(black_box(raw), &mut losses)?))
 }
 
 /// Refuses to measure a backend that computes something else. A few rows: the reference takes its time.
-fn same_scores(
-    model: &Model,
-    raw: &[&[f64]],
-    score: &mut dyn FnMut(&[&[f64]]) -> Result<Losses, crate::Error>,
-) -> Outcome {
+fn same_scores(model: &Model, panel: &mut dyn Panel, raw: &[&[f64]], losses: &mut [Losses]) -> Outcome {
     let rows = raw[0].len().min(64);
     let some: Vec<&[f64]> = raw.iter().map(|column| &column[..rows]).collect();
-    let losses = score(&some)?;
+    panel.losses(&some, losses)?;
+    let losses = &losses[0];
     let network = model.network().ok_or("no perceptron")?;
     for at in 0..rows {
         let values: Vec<f64> = some.iter().map(|column| column[at]).collect();
