@@ -152,11 +152,13 @@ fn calibration(calibration: &Calibration) -> String {
 }
 
 fn trained(training: &Training) -> String {
-    let Training { tool, rows, validation_rows, from, to, seed, seeds, epochs, loss, validation_loss } = training;
+    let Training { tool, rows, validation_rows, from, to, seed, seeds, epochs, loss, validation_loss, kl_weight } =
+        training;
+    let variational = kl_weight.map_or_else(String::new, |weight| format!("; KL weight {weight}"));
     columns([
         ["by".into(), tool.clone()],
         ["rows".into(), format!("{rows}, and {validation_rows} to validate, from {from} to {to}")],
-        ["loss".into(), format!("{}, on the validation {}", number(*loss), number(*validation_loss))],
+        ["loss".into(), format!("{}, on the validation {}{variational}", number(*loss), number(*validation_loss))],
         ["run".into(), format!("{epochs} epochs, seed {seed} of {seeds} tried")],
     ])
 }

@@ -1,20 +1,23 @@
 //! `kaminari train`: benign traffic (or rows of features) in, a model directory and a report out. Rows come through the
 //! windows and features of the pipeline that will serve, so the two cannot differ. Later data calibrates: it is never
-//! trained on. Writes the model whole or not at all; prints the report on stdout.
+//! trained on. Or a network that is there is kept, and gets a calibration. Writes the model whole or not at all; prints
+//! the report on stdout. Refused, before anything is read: what cannot be trained, or written.
 
 use super::labels::LabelArgs;
 use super::{ConfigArgs, print};
 use crate::calibration::{self, Calibration, raw_score};
-use crate::config::{ModelPlan, PipelinePlan, Plan, TrainPlan};
+use crate::config::{ConfigErrors, ModelPlan, PipelinePlan, Plan, TrainArchitecture, TrainBackend, TrainPlan, code};
 use crate::evaluate::{Label, Labels, Row, Series};
-use crate::inference::{Backend, CpuBackend, Input, Losses, Manifest, Model, ModelError, Weights};
+use crate::inference::torch::{Library, TorchError};
+use crate::inference::{self, Backend, Backends, Golden, Input, Losses, Manifest, Model, ModelError, Weights};
 use crate::model::time::{now_ns, rfc3339};
-use crate::model::{EntityKey, WindowInfo};
-use crate::pipeline::{Progress, Wanted, collect};
+use crate::model::{Device, Dtype, EntityKey, WindowInfo};
+use crate::pipeline::{Progress, Wanted, collect, inference_options};
 use crate::telemetry;
-use crate::train::{self, Histogram, Options, Rows, Trained};
+use crate::train::{self, Histogram, KL_WEIGHT, Kind, Learning, Options, Rows, Trained};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::{IntoDiagnostic, WrapErr, miette};
 use std::io::IsTerminal;
@@ -49,12 +52,26 @@ pub struct TrainArgs {
     labels: Option<PathBuf>,
     #[command(flatten)]
     how: LabelArgs,
+    /// Who trains, instead of what the configuration says; where libtorch is, and its device, say `[inference]`.
+    #[arg(long, value_name = "WHO", value_parser = words(&TrainBackend::WORDS))]
+    backend: Option<TrainBackend>,
+    /// What is trained, instead of what the configuration says; a variational autoencoder takes libtorch.
+    #[arg(long, value_name = "KIND", value_parser = words(&TrainArchitecture::WORDS))]
+    architecture: Option<TrainArchitecture>,
     /// Train nothing: keep the network of this model (one from PyTorch, say) and fit its calibration to the input.
-    #[arg(long, value_name = "DIR", conflicts_with = "validation")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["validation", "backend", "architecture"])]
     network: Option<PathBuf>,
     /// Folder to write instead of the model's `path`.
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
+}
+
+/// One of a few words.
+fn words<T: Copy + Send + Sync + 'static>(words: &'static [(&'static str, T)]) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(words.iter().map(|(word, _)| *word)).try_map(|given| {
+        let found = words.iter().find(|(word, _)| *word == given);
+        found.map(|(_, value)| *value).ok_or("not one of its values")
+    })
 }
 
 /// Trains, calibrates, writes.
@@ -69,6 +86,7 @@ pub fn run(args: TrainArgs) -> miette::Result<()> {
         Some(dir) => Some(kept(dir, pipeline)?),
         None => None,
     };
+    let options = options(&plan, &args, model, recipe, input.clone())?;
     let features = match &kept {
         Some(kept) => kept.manifest.features.iter().map(|f| f.name.clone()).collect(),
         None => recipe.features.clone().unwrap_or_else(|| pipeline.features.clone()),
@@ -97,16 +115,27 @@ pub fn run(args: TrainArgs) -> miette::Result<()> {
     let window_ns = pipeline.window.size_ns;
     let (digest, report) = match kept {
         Some(kept) => {
-            let (mse, log1p) = losses(&kept, &all)?;
-            let calibration = calibrated(&mse, &log1p, &all, window_ns)?;
+            let backends = inference_options(&plan.inference);
+            let scored = losses(&backends, &kept, &all.columns)?;
+            let calibration = calibrated(&widened(&scored.mse), &widened(&scored.log1p), &all, window_ns)?;
+            let there = kept.manifest.golden.clone().filter(|golden| !golden.rows.is_empty());
+            let (golden, added) = match there {
+                Some(golden) => (golden, String::new()),
+                None => {
+                    let golden = golden(&backends, &kept, train::golden_rows(&all, &scored.mse))?;
+                    let added = format!("{} golden rows added: every load is tested with them\n", golden.rows.len());
+                    (golden, added)
+                }
+            };
             let manifest = Manifest {
                 name: model.id.to_string(),
                 input: Some(input),
                 calibration: Some(calibration),
-                ..kept.manifest
+                golden: Some(golden),
+                ..kept.manifest.clone()
             };
-            let digest = write(&dir, manifest, kept.weights)?;
-            (digest, format!("network kept, calibrated on {} rows\n", all.len()))
+            let digest = write(&dir, manifest, kept.weights.clone())?;
+            (digest, format!("network kept, calibrated on {} rows\n{added}", all.len()))
         }
         None => {
             let (training, validation) = if args.validation.is_empty() {
@@ -114,9 +143,8 @@ pub fn run(args: TrainArgs) -> miette::Result<()> {
             } else {
                 (all, read(&args.validation, "reading what validates")?)
             };
-            let mut trained = learn(&training, &validation, &options(model, recipe, input))?;
-            let widen = |losses: &[f32]| losses.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
-            let (mse, log1p) = (widen(&trained.validation_mse), widen(&trained.validation_log1p));
+            let mut trained = learn(&training, &validation, &options)?;
+            let (mse, log1p) = (widened(&trained.validation_mse), widened(&trained.validation_log1p));
             let calibration = calibrated(&mse, &log1p, &trained.validation, window_ns)?;
             trained.report.histograms.push(histogram(&calibration, &mse, &log1p));
             trained.manifest.calibration = Some(calibration);
@@ -136,22 +164,37 @@ pub fn run(args: TrainArgs) -> miette::Result<()> {
 }
 
 /// A model whose network is kept; the pipeline has its features.
-fn kept(dir: &Path, pipeline: &PipelinePlan) -> miette::Result<Model> {
+fn kept(dir: &Path, pipeline: &PipelinePlan) -> miette::Result<Arc<Model>> {
     let model = Model::load(dir).into_diagnostic().wrap_err("the network cannot be kept")?;
     let names: Vec<&str> = pipeline.features.iter().map(String::as_str).collect();
     let fits = model.check_columns(&names).into_diagnostic();
     fits.wrap_err_with(|| format!("pipeline `{}` has other features", pipeline.id))?;
-    Ok(model)
+    Ok(Arc::new(model))
 }
 
-/// Both losses of every row.
-fn losses(model: &Model, rows: &Rows) -> miette::Result<(Vec<f64>, Vec<f64>)> {
-    let columns: Vec<&[f64]> = rows.columns.iter().map(Vec::as_slice).collect();
-    let mut scorer = CpuBackend::detect().scorer(&Arc::new(model.clone())).into_diagnostic()?;
+/// Both losses of every row, by whoever will score the model.
+fn losses(options: &inference::Options, model: &Arc<Model>, columns: &[Vec<f64>]) -> miette::Result<Losses> {
+    let backends = Backends::open(options).into_diagnostic()?;
+    backends.place(model).into_diagnostic().wrap_err("the network cannot be kept")?;
+    let columns: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
     let mut losses = Losses::default();
-    scorer.losses(&columns, &mut losses).into_diagnostic()?;
-    let widen = |losses: Vec<f32>| losses.into_iter().map(f64::from).collect();
-    Ok((widen(losses.mse), widen(losses.log1p)))
+    backends.scorer(model).and_then(|mut scorer| scorer.losses(&columns, &mut losses)).into_diagnostic()?;
+    Ok(losses)
+}
+
+/// A self-test of these rows: in f64 for a perceptron, in f32 for what libtorch alone computes.
+fn golden(options: &inference::Options, model: &Arc<Model>, rows: Vec<Vec<f64>>) -> miette::Result<Golden> {
+    let features = &model.manifest.features;
+    if let Some(network) = model.network() {
+        return Ok(Golden::of(network, features, rows));
+    }
+    let columns: Vec<Vec<f64>> = (0..features.len()).map(|f| rows.iter().map(|row| row[f]).collect()).collect();
+    let losses = losses(&inference::Options { dtype: Dtype::F32, ..options.clone() }, model, &columns)?;
+    Ok(Golden { rows, mse: widened(&losses.mse), log1p: widened(&losses.log1p) })
+}
+
+fn widened(losses: &[f32]) -> Vec<f64> {
+    losses.iter().map(|&x| f64::from(x)).collect()
 }
 
 fn calibrated(mse: &[f64], log1p: &[f64], rows: &Rows, window_ns: u64) -> miette::Result<Calibration> {
@@ -188,7 +231,14 @@ fn chosen<'p>(plan: &'p Plan, name: Option<&str>) -> miette::Result<(&'p ModelPl
     }
 }
 
-fn options(model: &ModelPlan, recipe: &TrainPlan, input: Input) -> Options {
+/// What is trained, how and by whom; loads libtorch where that does.
+fn options(
+    plan: &Plan,
+    args: &TrainArgs,
+    model: &ModelPlan,
+    recipe: &TrainPlan,
+    input: Input,
+) -> miette::Result<Options> {
     let mut options = Options {
         name: model.id.to_string(),
         version: rfc3339(now_ns() / 1_000_000_000 * 1_000_000_000),
@@ -205,7 +255,30 @@ fn options(model: &ModelPlan, recipe: &TrainPlan, input: Input) -> Options {
     if let Some(most) = recipe.max_rows {
         options.max_rows = most;
     }
-    options
+    // A network that is kept is not trained.
+    if args.network.is_none() {
+        if args.architecture.unwrap_or(recipe.architecture) == TrainArchitecture::Variational {
+            options.kind = Kind::Variational { kl_weight: recipe.kl_weight.unwrap_or(KL_WEIGHT) };
+        }
+        if args.backend.unwrap_or(recipe.backend) == TrainBackend::Torch {
+            options.learning = torch(plan, model)?;
+        }
+        options.check().into_diagnostic().wrap_err("nothing was trained")?;
+    }
+    Ok(options)
+}
+
+/// The libtorch of `[inference]`, on its device or else on the first CUDA device or the CPU.
+fn torch(plan: &Plan, model: &ModelPlan) -> miette::Result<Learning> {
+    let wanted = inference_options(&plan.inference);
+    let Some(libtorch) = &wanted.libtorch else {
+        let at = format!("models.{}.train.backend", model.id);
+        let text = format!("libtorch is to train, and {}", TorchError::NotConfigured);
+        return Err(ConfigErrors(vec![plan.places.diagnostic(code::INFERENCE_UNUSABLE, &at, text, None)]).into());
+    };
+    let library = Library::open(libtorch, &wanted.library).into_diagnostic()?;
+    let device = wanted.device.unwrap_or(if library.cuda().is_ok() { Device::Cuda(0) } else { Device::Cpu });
+    Ok(Learning::Torch { library, device })
 }
 
 /// Whole windows on their first firing, as rows.

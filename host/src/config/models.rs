@@ -38,16 +38,30 @@ impl Resolver<'_> {
             }
         }
         if let Some(hidden) = &written.hidden
-            && (hidden.is_empty() || hidden.iter().any(|width| !(1..=1024).contains(width)))
+            && (!(1..=16).contains(&hidden.len()) || hidden.iter().any(|width| !(1..=4096).contains(width)))
         {
             let at = format!("{path}.hidden");
-            let help = "write the widths of the hidden layers, each from 1 to 1024: [16, 6, 16]";
-            self.bad(&at, format!("`{at}` are no widths of layers"), "from 1 to 1024", help);
+            let help = "write the widths of the hidden layers, 16 at most, each from 1 to 4096: [16, 6, 16]";
+            self.bad(&at, format!("`{at}` are no widths of layers"), "1 to 16 widths from 1 to 4096", help);
         }
+        if let Some(weight) = written.kl_weight.filter(|weight| !(0.0..=1000.0).contains(weight)) {
+            let at = format!("{path}.kl_weight");
+            let help = "write a number from 0 to 1000; 0.001 suits most data";
+            self.bad(&at, format!("`{at}` is {weight}"), "from 0 to 1000", help);
+        }
+        let backend = written.backend.as_deref().map_or(Some(TrainBackend::BuiltIn), |word| {
+            self.word(&format!("{path}.backend"), word, &TrainBackend::WORDS)
+        });
+        let architecture = written.architecture.as_deref().map_or(Some(TrainArchitecture::Autoencoder), |word| {
+            self.word(&format!("{path}.architecture"), word, &TrainArchitecture::WORDS)
+        });
         Some(TrainPlan {
             pipeline: pipeline?,
             level: level.flatten(),
             features: written.features.clone(),
+            backend: backend?,
+            architecture: architecture?,
+            kl_weight: written.kl_weight,
             hidden: written.hidden.clone(),
             seeds: written.seeds,
             epochs: written.epochs,

@@ -114,6 +114,12 @@ pub struct TrainPlan {
     pub level: Option<KeyKind>,
     /// Inputs in order; `None`: all features of the pipeline.
     pub features: Option<Vec<String>>,
+    /// Who moves the weights.
+    pub backend: TrainBackend,
+    /// Which kind of autoencoder.
+    pub architecture: TrainArchitecture,
+    /// Of a variational one: share of the code's divergence in the loss.
+    pub kl_weight: Option<f64>,
     /// Widths of the hidden layers.
     pub hidden: Option<Vec<usize>>,
     /// How many runs, of which the best is kept.
@@ -122,6 +128,34 @@ pub struct TrainPlan {
     pub epochs: Option<u32>,
     /// Rows trained on; of more, every n-th is taken.
     pub max_rows: Option<usize>,
+}
+
+/// Who moves the weights in a training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrainBackend {
+    /// The built-in one.
+    BuiltIn,
+    /// libtorch.
+    Torch,
+}
+
+impl TrainBackend {
+    /// As it is written.
+    pub const WORDS: [(&str, Self); 2] = [("built-in", Self::BuiltIn), ("torch", Self::Torch)];
+}
+
+/// Which kind of autoencoder is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrainArchitecture {
+    /// A plain one.
+    Autoencoder,
+    /// A variational one, which libtorch alone trains.
+    Variational,
+}
+
+impl TrainArchitecture {
+    /// As it is written.
+    pub const WORDS: [(&str, Self); 2] = [("autoencoder", Self::Autoencoder), ("variational", Self::Variational)];
 }
 
 /// `[plugins.ID]`.

@@ -230,4 +230,7 @@ pub struct Training {
     pub loss: f64,
     /// And on the validation rows.
     pub validation_loss: f64,
+    /// Of a variational autoencoder: share of the code's divergence in what was minimised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl_weight: Option<f64>,
 }

@@ -1,5 +1,7 @@
 //! Why nothing was trained.
 
+use crate::inference::torch::TorchError;
+
 /// A training that cannot be.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TrainError {
@@ -72,6 +74,14 @@ pub enum TrainError {
         /// What it may be.
         hint: &'static str,
     },
+    /// The built-in backend trains no variational autoencoders.
+    #[error(
+        "a variational autoencoder is trained by libtorch alone: `backend = \"torch\"` in the `train` table, or --backend torch"
+    )]
+    NeedsTorch,
+    /// libtorch's own trouble.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
     /// Every run ended in numbers that are not finite.
     #[error("the loss is not finite with any of {seeds} seeds; try a smaller learning rate than {learning_rate}")]
     Diverged {

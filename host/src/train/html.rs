@@ -19,7 +19,7 @@ section{background:#fff;border:1px solid #e2e6ec;border-radius:10px;padding:20px
 section>p{margin:0 0 14px;color:#66707f;max-width:78ch}
 .cards{display:grid;grid-template-columns:repeat(4,1fr);gap:14px;margin:0 0 18px}
 .card{background:#fff;border:1px solid #e2e6ec;border-radius:10px;padding:14px 16px}
-.card b{display:block;font-size:22px;line-height:1.25;font-variant-numeric:tabular-nums}
+.card b{display:block;overflow-wrap:anywhere;font-size:22px;line-height:1.25;font-variant-numeric:tabular-nums}
 .card span{color:#66707f;font-size:13px}
 .notes{border-left:4px solid #d97706}
 .notes ul{margin:6px 0 0;padding-left:20px}
@@ -52,8 +52,9 @@ impl Report {
             out,
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
              content=\"width=device-width,initial-scale=1\"><title>{name}: training report</title><style>{STYLE}</style></head>\
-             <body><main><header><h1>{name}<small>{}</small></h1><p>Training report of an autoencoder{}</p></header>",
+             <body><main><header><h1>{name}<small>{}</small></h1><p>Training report &middot; {}{}</p></header>",
             escape(&self.version),
+            escape(&self.architecture()),
             self.input.as_ref().map(|i| format!(" &middot; {}", escape(i))).unwrap_or_default()
         );
         self.cards(&mut out);
@@ -73,7 +74,7 @@ impl Report {
             (grouped(self.training.rows), format!("rows learnt from, {}", span(&self.training))),
             (grouped(self.validation.rows), format!("rows held back, {}", span(&self.validation))),
             (number(kept.best().validation), "validation loss of the kept run".into()),
-            (dims.join("-"), format!("network, tanh; {} seeds", self.runs.len())),
+            (dims.join("-"), format!("network; {} seeds", self.runs.len())),
         ];
         out.push_str("<div class=\"cards\">");
         for (value, what) in cards {

@@ -17,6 +17,8 @@ pub(super) struct Mlp {
     pub dims: Vec<usize>,
     /// All layers, one after another.
     pub params: Vec<f32>,
+    /// Width number so many is a code: nothing follows its layer. 0, which are the inputs: none.
+    pub code: usize,
 }
 
 impl Mlp {
@@ -43,11 +45,17 @@ pub(super) struct Workspace {
 impl Workspace {
     /// For at most `rows` rows at once.
     pub fn new(dims: &[usize], rows: usize) -> Self {
-        let tiles = rows.div_ceil(LANES);
-        let buffers = || dims.iter().map(|d| vec![[0.0; LANES]; d * tiles]).collect::<Vec<_>>();
         let params = Mlp::len(dims);
-        let sums = vec![[0.0; LANES]; params];
-        Self { tiles, rows: 0, values: buffers(), deltas: buffers(), sums, gradient: vec![0.0; params] }
+        let forward = Self::forward_only(dims, rows);
+        let (deltas, sums) = (forward.values.clone(), vec![[0.0; LANES]; params]);
+        Self { deltas, sums, gradient: vec![0.0; params], ..forward }
+    }
+
+    /// The same without room for a gradient, which is many times that of the weights.
+    pub fn forward_only(dims: &[usize], rows: usize) -> Self {
+        let tiles = rows.div_ceil(LANES);
+        let values = dims.iter().map(|d| vec![[0.0; LANES]; d * tiles]).collect();
+        Self { tiles, rows: 0, values, deltas: Vec::new(), sums: Vec::new(), gradient: Vec::new() }
     }
 
     /// Most rows at once.
@@ -125,7 +133,7 @@ fn forward_any(mlp: &Mlp, ws: &mut Workspace) {
         let (before, after) = ws.values.split_at_mut(k + 1);
         for (x, y) in before[k].chunks_exact(inputs).zip(after[0].chunks_exact_mut(outputs)).take(tiles) {
             affine(weight, bias, x, y);
-            if k < last {
+            if k < last && k + 1 != mlp.code {
                 y.iter_mut().for_each(tanh);
             }
         }
@@ -158,6 +166,9 @@ fn gradient_any(mlp: &Mlp, ws: &mut Workspace) -> f64 {
             let tiles = before[k].chunks_exact_mut(inputs).zip(x.chunks_exact(inputs));
             for ((dx, x), dy) in tiles.zip(delta.chunks_exact(outputs)) {
                 affine_back(weight, dy, dx);
+                if k == mlp.code {
+                    continue;
+                }
                 for (dx, x) in dx.iter_mut().zip(x) {
                     for l in 0..LANES {
                         dx[l] *= 1.0 - x[l] * x[l];
@@ -364,7 +375,7 @@ mod tests {
         let dims = [19, 16, 6, 16, 19];
         let mut random = Random::new(5);
         let mut floats = |n: usize| (0..n).map(|_| (random.unit() * 2.0 - 1.0) as f32).collect::<Vec<f32>>();
-        let mlp = Mlp { dims: dims.to_vec(), params: floats(Mlp::len(&dims)) };
+        let mlp = Mlp { dims: dims.to_vec(), params: floats(Mlp::len(&dims)), code: 0 };
         let rows = floats(19 * 100);
         let mut wide = Workspace::new(&dims, 128);
         wide.load(19, rows.chunks_exact(19));
@@ -374,5 +385,32 @@ mod tests {
         assert_eq!(a.to_bits(), b.to_bits());
         assert_eq!(wide.gradient, plain.gradient);
         assert_eq!(wide.values, plain.values);
+    }
+
+    /// A code of values far from 0, where tanh would show: as the reference has it.
+    #[test]
+    fn nothing_follows_the_layer_of_a_code() {
+        let dims = [5, 7, 3, 7, 5];
+        let mut random = Random::new(9);
+        let mut floats = |n: usize| (0..n).map(|_| (random.unit() * 2.0 - 1.0) as f32).collect::<Vec<f32>>();
+        let mlp = Mlp { dims: dims.to_vec(), params: floats(Mlp::len(&dims)), code: 2 };
+        let rows: Vec<f32> = floats(5 * 20).iter().map(|x| x * 5.0).collect();
+        let mut ws = Workspace::new(&dims, 20);
+        ws.load(5, rows.chunks_exact(5));
+        gradient(&mlp, &mut ws);
+        let mut alone = Workspace::forward_only(&dims, 20);
+        alone.load(5, rows.chunks_exact(5));
+        forward(&mlp, &mut alone);
+        assert_eq!(alone.values, ws.values);
+        assert!(alone.values[2].as_flattened().iter().any(|x| x.abs() > 1.5), "a code that tanh would bound");
+        let network = crate::train::network(&mlp);
+        assert_eq!(network.code, Some(2));
+        for (at, row) in rows.chunks_exact(5).enumerate() {
+            let row: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
+            for (i, want) in crate::inference::reference::forward(&network, &row).into_iter().enumerate() {
+                let got = f64::from(alone.values[4][at / LANES * 5 + i][at % LANES]);
+                assert!((got - want).abs() < 1e-5, "row {at}, value {i}: {got} against {want}");
+            }
+        }
     }
 }

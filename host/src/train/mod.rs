@@ -2,13 +2,15 @@
 //! out: a model (manifest and weights), the validation rows' losses for the calibration, and a report for people. Refused:
 //! too few rows, features that say nothing, rows that do not fit each other. Rows with a feature that is not finite are
 //! left out and counted. Repeatable: the same rows and options make the same weights, whatever the processor (machines
-//! whose libm rounds a logarithm or cosine otherwise may differ in the last bit).
+//! whose libm rounds a logarithm or cosine otherwise may differ in the last bit); where libtorch moves the weights, on
+//! the same device.
 
 mod chart;
 mod error;
 mod golden;
 mod html;
 mod kernel;
+mod learner;
 mod options;
 mod prepare;
 mod random;
@@ -22,7 +24,8 @@ mod tests;
 mod text;
 
 pub use error::TrainError;
-pub use options::{Options, Prepare, hidden_widths};
+pub use golden::golden_rows;
+pub use options::{KL_WEIGHT, Kind, Learning, Options, Prepare, hidden_widths};
 pub use prepare::Seen;
 pub use report::{Data, FeatureReport, Histogram, Mark, Report};
 pub use rows::{Rows, split_in_time};
@@ -32,9 +35,6 @@ use crate::inference::{Activation, Architecture, FORMAT_VERSION, Layer, Manifest
 use crate::model::time::rfc3339;
 use kernel::{Mlp, Workspace};
 use prepare::Matrix;
-
-/// What trained the model, for manifests.
-const TOOL: &str = concat!("kaminari ", env!("CARGO_PKG_VERSION"));
 
 /// Where a training stands: one per epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,7 +77,7 @@ pub fn train(
     options: &Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Trained, TrainError> {
-    check_options(options)?;
+    options.check()?;
     let (learned, left_out) = usable(training, "training", options.least_rows)?;
     same_columns(training, validation)?;
     let (held, held_left_out) = usable(validation, "validation", options.least_validation_rows)?;
@@ -101,7 +101,7 @@ pub fn train(
     let mut done: Vec<(Run, Mlp)> = Vec::with_capacity(runs);
     for (k, seed) in options.seeds.iter().enumerate() {
         let told = &mut |epoch, epochs, losses| progress(Progress { run: k, runs, epoch, epochs, losses });
-        done.push(run::run(&dims, &matrix, &stop_matrix, *seed, options, told));
+        done.push(run::run(&dims, &matrix, &stop_matrix, *seed, options, told)?);
     }
     let finite = done.iter().enumerate().filter(|(_, (run, _))| run.best().validation.is_finite());
     let best = finite.min_by(|a, b| a.1.0.best().validation.total_cmp(&b.1.0.best().validation)).map(|(k, _)| k);
@@ -124,7 +124,7 @@ pub fn train(
         calibration: None,
         golden: Some(golden),
         training: Some(Training {
-            tool: TOOL.into(),
+            tool: options.learning.tool(),
             rows: learned.len() as u64,
             validation_rows: held.len() as u64,
             from: rfc3339(from),
@@ -134,9 +134,13 @@ pub fn train(
             epochs: runs[best].best as u32 + 1,
             loss: losses.training,
             validation_loss: losses.validation,
+            kl_weight: match options.kind {
+                Kind::Plain => None,
+                Kind::Variational { kl_weight } => Some(kl_weight),
+            },
         }),
     };
-    let report = Report::new(&manifest, data, held_data, runs, best, seen, &judged, &held_matrix);
+    let report = Report::new(&manifest, options.kind, data, held_data, runs, best, seen, &judged, &held_matrix);
     let Judged { mse, log1p, .. } = judged;
     Ok(Trained { manifest, network, networks, validation: held, validation_mse: mse, validation_log1p: log1p, report })
 }
@@ -151,11 +155,11 @@ struct Judged {
 
 impl Judged {
     fn new(mlp: &Mlp, rows: &Matrix) -> Self {
-        let mut ws = Workspace::new(&mlp.dims, 512);
+        let mut ws = Workspace::forward_only(&mlp.dims, 512);
         let (mut mse, mut log1p) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
         let mut features = vec![(0.0, 0.0f64); rows.width];
         let n = rows.width as f64;
-        run::reconstruct(mlp, &mut ws, rows, |_, x, y| {
+        learner::reconstruct(mlp, &mut ws, rows, |_, x, y| {
             let (mut sum, mut logs) = (0.0, 0.0);
             for ((x, y), (mean, worst)) in x.iter().zip(y).zip(&mut features) {
                 let error = f64::from((x - y) * (x - y));
@@ -179,7 +183,7 @@ fn network(mlp: &Mlp) -> Network {
     };
     let layers =
         mlp.dims.windows(2).map(|d| Layer { inputs: d[0], outputs: d[1], weight: take(d[0] * d[1]), bias: take(d[1]) });
-    Network { layers: layers.collect(), activation: Activation::Tanh, code: None }
+    Network { layers: layers.collect(), activation: Activation::Tanh, code: (mlp.code > 0).then_some(mlp.code) }
 }
 
 /// The finite ones of the rows, and how many were left out.
@@ -209,39 +213,4 @@ fn same_columns(training: &Rows, validation: &Rows) -> Result<(), TrainError> {
             validation: name(validation, at),
         }),
     }
-}
-
-fn check_options(options: &Options) -> Result<(), TrainError> {
-    let refuse = |option, value: String, hint| Err(TrainError::Option { option, value, hint });
-    let p = &options.prepare;
-    if options.seeds.is_empty() {
-        return refuse("seeds", "[]".into(), "at least one");
-    }
-    for (option, value) in [("epochs", options.epochs), ("patience", options.patience)] {
-        if value == 0 {
-            return refuse(option, "0".into(), "at least 1");
-        }
-    }
-    for (option, value) in [("batch", options.batch), ("max_rows", options.max_rows)] {
-        if value == 0 || value > u32::MAX as usize {
-            return refuse(option, value.to_string(), "1 to 4294967295");
-        }
-    }
-    if let Some(hidden) = options.hidden.as_ref().filter(|h| h.is_empty() || h.contains(&0)) {
-        return refuse("hidden", format!("{hidden:?}"), "at least one layer, each at least 1 wide");
-    }
-    for (option, value) in
-        [("learning_rate", f64::from(options.learning_rate)), ("flat_scale", p.flat_scale), ("clip", p.clip)]
-    {
-        if !(value > 0.0 && value.is_finite()) {
-            return refuse(option, value.to_string(), "a number above 0");
-        }
-    }
-    if !(0.0..0.5).contains(&p.spread_quantile) {
-        return refuse("spread_quantile", p.spread_quantile.to_string(), "0 (the whole range) to below 0.5");
-    }
-    if !(p.floor_share >= 0.0 && p.floor_share.is_finite()) {
-        return refuse("floor_share", p.floor_share.to_string(), "a number, 0 or above");
-    }
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! What a training was like, as numbers; `text` and `html` say it to people.
 
 use super::Judged;
+use super::options::Kind;
 use super::prepare::{Matrix, Seen};
 use super::rows::Rows;
 use super::run::Run;
@@ -18,8 +19,12 @@ pub struct Report {
     pub tool: String,
     /// Level and window, if known.
     pub input: Option<String>,
+    /// What kind of autoencoder.
+    pub kind: Kind,
     /// Widths of the network.
     pub dims: Vec<usize>,
+    /// Which of them is the code of a variational one.
+    pub code: Option<usize>,
     /// Rows learnt from.
     pub training: Data,
     /// Rows held back.
@@ -145,6 +150,7 @@ impl Report {
     #[allow(clippy::too_many_arguments)]
     pub(super) fn new(
         manifest: &Manifest,
+        kind: Kind,
         training: Data,
         validation: Data,
         runs: Vec<Run>,
@@ -175,9 +181,11 @@ impl Report {
         Self {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
-            tool: super::TOOL.into(),
+            tool: manifest.training.as_ref().map_or_else(String::new, |t| t.tool.clone()),
             input: input.map(|i| format!("level {}, windows of {} s", i.level, i.window_secs)),
+            kind,
             dims: manifest.architecture.dims.clone(),
+            code: manifest.architecture.code,
             training,
             validation,
             runs,
@@ -187,6 +195,16 @@ impl Report {
                 Histogram::new("Mean squared error", "mean squared error of a row (scales squared)", true, &judged.mse),
                 Histogram::new("Mean log1p error", "mean ln(1 + squared error) of a row", true, &judged.log1p),
             ],
+        }
+    }
+
+    /// `autoencoder, tanh`, or what else it is.
+    pub(super) fn architecture(&self) -> String {
+        match (self.kind, self.code.and_then(|at| self.dims.get(at))) {
+            (Kind::Variational { kl_weight }, Some(code)) => {
+                format!("variational autoencoder, tanh, a code of {code}, KL weight {kl_weight}")
+            }
+            _ => "autoencoder, tanh".into(),
         }
     }
 

@@ -242,14 +242,35 @@ fn what_cannot_be_trained_is_refused_with_a_reason() {
 }
 
 #[test]
+fn the_code_is_the_first_of_the_narrowest_and_takes_libtorch() {
+    let variational = Options { kind: Kind::Variational { kl_weight: 0.001 }, ..quick() };
+    assert_eq!(variational.code(&[12, 16, 6, 6, 16, 12]), 2);
+    assert_eq!(variational.code(&[4, 9, 4]), 1);
+    assert_eq!(quick().code(&[12, 16, 6, 16, 12]), 0);
+    assert_eq!(variational.check(), Err(TrainError::NeedsTorch));
+    let no_number = Options { kind: Kind::Variational { kl_weight: f64::NAN }, ..quick() };
+    assert!(matches!(no_number.check(), Err(TrainError::Option { option: "kl_weight", .. })));
+    for hidden in [vec![1025, 4], vec![8; 17], vec![]] {
+        let options = Options { hidden: Some(hidden), ..quick() };
+        assert!(matches!(options.check(), Err(TrainError::Option { option: "hidden", .. })), "{:?}", options.hidden);
+    }
+}
+
+#[test]
 fn gradients_agree_with_finite_differences_in_f64() {
+    for code in [0, 2] {
+        check_gradients(code);
+    }
+}
+
+fn check_gradients(code: usize) {
     // Widths that no block or tile divides, and a batch that does not fill its last tile.
     let dims = [7, 9, 3, 6, 7];
     let mut random = Random::new(11);
     let mut float = || (random.unit() * 2.0 - 1.0) as f32;
     let params: Vec<f32> = (0..Mlp::len(&dims)).map(|_| float()).collect();
     let rows: Vec<Vec<f32>> = (0..37).map(|_| (0..7).map(|_| 2.0 * float()).collect()).collect();
-    let mlp = Mlp { dims: dims.to_vec(), params };
+    let mlp = Mlp { dims: dims.to_vec(), params, code };
     let mut ws = Workspace::new(&dims, 64);
     ws.load(7, rows.iter().map(Vec::as_slice));
     let sum = kernel::gradient(&mlp, &mut ws);

@@ -87,7 +87,8 @@ impl Report {
     pub fn to_text(&self) -> String {
         let mut out = String::new();
         let dims: Vec<String> = self.dims.iter().map(ToString::to_string).collect();
-        let _ = writeln!(out, "model       {} {}  ({}, tanh)", self.name, self.version, dims.join("-"));
+        let _ = writeln!(out, "model       {} {}  ({})", self.name, self.version, dims.join("-"));
+        let _ = writeln!(out, "network     {}, trained by {}", self.architecture(), self.tool);
         if let Some(input) = &self.input {
             let _ = writeln!(out, "input       {input}");
         }

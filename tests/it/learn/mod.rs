@@ -7,6 +7,7 @@ mod flows;
 mod rows;
 mod state;
 mod together;
+mod torch;
 
 use kaminari_tests::{kaminari, plugin};
 use serde_json::Value;
