@@ -4,7 +4,7 @@
 use super::{Format, config, print};
 use crate::inference::torch::{Library, Place, everywhere, nvidia_driver};
 use crate::inference::{Backend, Backends, CpuBackend, Model, Options};
-use crate::model::{BackendChoice, Device};
+use crate::model::Device;
 use crate::pipeline::{inference_options, registry};
 use clap::{Args, Subcommand};
 use miette::miette;
@@ -72,8 +72,7 @@ pub fn run(args: DoctorArgs) -> miette::Result<()> {
         [] => None,
         files => Some(config::load(files, &registry())?),
     };
-    let configured = plan.as_ref().map(|plan| inference_options(&plan.inference));
-    let mut options = configured.unwrap_or_else(defaults);
+    let mut options = inference_options(&plan.as_ref().map(|plan| plan.inference.clone()).unwrap_or_default());
     if let Some(dir) = &args.libtorch {
         options.libtorch = Some(dir.clone());
     }
@@ -99,20 +98,6 @@ pub fn run(args: DoctorArgs) -> miette::Result<()> {
     } else {
         Ok(())
     }
-}
-
-fn defaults() -> Options {
-    let (backend, device, dtype) = (BackendChoice::Auto, None, Default::default());
-    let plan = crate::config::InferencePlan {
-        backend,
-        device,
-        dtype,
-        libtorch: None,
-        library: None,
-        max_batch: 262_144,
-        max_wait_us: 500,
-    };
-    inference_options(&plan)
 }
 
 fn look(options: &Options, python: Option<&std::path::Path>) -> Findings {
@@ -148,7 +133,7 @@ fn models(plan: &config::Plan, options: &Options) -> Vec<(String, Result<String,
         let model = Arc::new(Model::load(path).map_err(|e| e.to_string())?);
         let placed = backends.place(&model).map_err(|e| e.to_string())?;
         Ok(match &placed.measured {
-            None => placed.backend,
+            None => placed.no_gain.map_or_else(|| placed.backend.clone(), |why| format!("{} ({why})", placed.backend)),
             Some(m) => {
                 let from = m.from_rows.map_or(m.cpu.clone(), |rows| format!("{} from {rows} rows on", m.device));
                 format!("{from}; measured ({} / {}): {}", m.cpu, m.device, m.figures())

@@ -81,6 +81,20 @@ pub struct InferencePlan {
     pub max_wait_us: u64,
 }
 
+impl Default for InferencePlan {
+    fn default() -> Self {
+        Self {
+            backend: BackendChoice::Auto,
+            device: None,
+            dtype: Dtype::F32,
+            libtorch: None,
+            library: None,
+            max_batch: 262_144,
+            max_wait_us: 500,
+        }
+    }
+}
+
 /// A source or a sink: its type and its own table, already checked against the type's struct.
 #[derive(Clone, Debug)]
 pub struct Component {

@@ -57,15 +57,9 @@ pub(super) struct InferenceSection {
 
 impl Default for InferenceSection {
     fn default() -> Self {
-        Self {
-            backend: "auto".into(),
-            device: "auto".into(),
-            dtype: "f32".into(),
-            libtorch: None,
-            library: None,
-            max_batch: 262_144,
-            max_wait_us: 500,
-        }
+        let super::InferencePlan { dtype, libtorch, library, max_batch, max_wait_us, .. } = Default::default();
+        let (backend, device) = ("auto".into(), "auto".into());
+        Self { backend, device, dtype: dtype.name().into(), libtorch, library, max_batch, max_wait_us }
     }
 }
 

@@ -47,8 +47,10 @@ pub struct Backends {
     archives: OnceLock<Result<Arc<dyn Backend>, TorchError>>,
     health: Arc<Health>,
     places: RwLock<HashMap<String, Place>>,
-    /// Why `auto` has no device.
+    /// Why `auto` has no device: it cannot be had.
     why_not: Option<TorchError>,
+    /// Or would be no gain.
+    no_gain: Option<&'static str>,
     opening: Mutex<()>,
 }
 
@@ -71,25 +73,11 @@ pub struct Placed {
     pub from_rows: usize,
     /// What `auto` measured.
     pub measured: Option<Measured>,
+    /// Why `auto` did not measure.
+    pub no_gain: Option<&'static str>,
 }
 
 impl Backends {
-    /// The built-in kernel alone.
-    pub fn built_in() -> Self {
-        Self::with(
-            Options {
-                backend: BackendChoice::Cpu,
-                device: None,
-                dtype: Dtype::F32,
-                libtorch: None,
-                library: PathBuf::new(),
-                max_batch: 0,
-                max_wait: Duration::ZERO,
-            },
-            None,
-        )
-    }
-
     fn with(options: Options, device: Option<Arc<dyn Backend>>) -> Self {
         let name = device.as_ref().map_or_else(String::new, |device| device.name());
         Self {
@@ -100,6 +88,7 @@ impl Backends {
             health: Arc::new(Health::of(name)),
             places: RwLock::default(),
             why_not: None,
+            no_gain: None,
             opening: Mutex::default(),
         }
     }
@@ -114,7 +103,10 @@ impl Backends {
                 // Without a driver the kernel is faster, by measurement: nothing is loaded on such a machine.
                 let wanted = match options.device {
                     _ if options.libtorch.is_none() => return Ok(made),
-                    None if !nvidia_driver() => return Ok(made),
+                    None if !nvidia_driver() => {
+                        let no_gain = "no NVIDIA driver, so libtorch is left alone";
+                        return Ok(Self { no_gain: Some(no_gain), ..made });
+                    }
                     wanted => wanted,
                 };
                 match made.torch(wanted) {
@@ -163,7 +155,10 @@ impl Backends {
                 let archives = self.archives().map_err(why)?;
                 self.prove(model, &*archives)?;
                 let backend = archives.name();
-                (Place { device: None, cpu: archives, health }, Placed { backend, from_rows: 0, measured: None })
+                (
+                    Place { device: None, cpu: archives, health },
+                    Placed { backend, from_rows: 0, measured: None, no_gain: None },
+                )
             }
             (Weights::TorchScript(_), Some(device)) => {
                 self.prove(model, &**device)?;
@@ -171,11 +166,11 @@ impl Backends {
                 let cpu = self.archives().unwrap_or_else(|_| device.clone());
                 let backend = device.name();
                 let device = Some((device.clone(), 0));
-                (Place { device, cpu, health }, Placed { backend, from_rows: 0, measured: None })
+                (Place { device, cpu, health }, Placed { backend, from_rows: 0, measured: None, no_gain: None })
             }
             (Weights::Mlp(_), None) => {
                 let place = Place { device: None, cpu: kernel.clone(), health };
-                (place, Placed { backend: kernel.name(), from_rows: 0, measured: None })
+                (place, Placed { backend: kernel.name(), from_rows: 0, measured: None, no_gain: self.no_gain })
             }
             (Weights::Mlp(_), Some(device)) => {
                 self.prove(model, &**device)?;
@@ -188,7 +183,7 @@ impl Backends {
                 };
                 let from = measured.as_ref().map_or(Some(0), |m| m.from_rows);
                 let chosen: Arc<dyn Backend> = if from.is_some() { device.clone() } else { kernel.clone() };
-                let placed = Placed { backend: chosen.name(), from_rows: from.unwrap_or(0), measured };
+                let placed = Placed { backend: chosen.name(), from_rows: from.unwrap_or(0), measured, no_gain: None };
                 let device = from.map(|from| (device.clone(), from));
                 (Place { device, cpu: kernel.clone(), health }, placed)
             }

@@ -116,7 +116,8 @@ pub(super) fn tell(told: &[Told]) {
         metrics::gauge!(telemetry::MODEL_INFO, "model" => name, "version" => version, "digest" => digest).set(1.0);
         let (backend, digest) = (&placed.backend, &*model.digest);
         let Some(measured) = &placed.measured else {
-            tracing::info!(model = &**id, digest, "model loaded, scored by {backend}");
+            let why = placed.no_gain.map_or_else(String::new, |why| format!(" ({why})"));
+            tracing::info!(model = &**id, digest, "model loaded, scored by {backend}{why}");
             continue;
         };
         let device = &measured.device;

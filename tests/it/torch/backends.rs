@@ -73,7 +73,7 @@ fn when_a_device_fails_the_cpu_scores_the_same_batch_and_the_device_is_asked_aga
         let backends = Backends::with_device(of_torch, Arc::new(Device0(failing.clone())));
         let model = fixture("pytorch-deep/relu");
         let placed = backends.place(&model).unwrap();
-        assert_eq!(placed, Placed { backend: "torch/cuda:7/f32".into(), from_rows: 0, measured: None });
+        assert_eq!(placed, Placed { backend: "torch/cuda:7/f32".into(), from_rows: 0, measured: None, no_gain: None });
         let rows = rows(32, 100);
         let expected = losses(&CpuBackend::detect(), &model, &rows);
         // Fails: the CPU has scored it all the same.
@@ -98,7 +98,8 @@ fn without_libtorch_the_kernel_scores_perceptrons_and_archives_are_refused() {
     assert_eq!(backends.place(&model).unwrap().backend, CpuBackend::detect().name());
     let error = backends.place(&fixture("torchscript/lstm")).unwrap_err().to_string();
     assert!(error.contains("`inference.libtorch` is not set"), "{error}");
-    let error = Backends::built_in().place(&fixture("torchscript/lstm")).unwrap_err().to_string();
+    let kernel = Backends::open(&options(None, PathBuf::new(), BackendChoice::Cpu)).unwrap();
+    let error = kernel.place(&fixture("torchscript/lstm")).unwrap_err().to_string();
     assert!(error.contains("`inference.backend` is `cpu`"), "{error}");
     let missing = Some("/no/such/folder".into());
     // `auto` goes on without it, and says why where it matters.

@@ -6,8 +6,9 @@
 //!
 //! Conventions. Functions return a [`Status`]; where it is not [`Status::Ok`], the caller's [`Failure`] holds a text.
 //! Pointers are never null unless said so and are valid for the call only. Handles are freed once, by their own
-//! function, groups before their models. Handles may be used from any thread; a buffer, a group or a trainer from one
-//! thread at a time. A device is -1 for the CPU, else the number of a CUDA device.
+//! function; a group keeps its models alive. An empty list has a length of 0 and any pointer but null. Handles may be
+//! used from any thread; a buffer, a group or a trainer from one thread at a time. A device is -1 for the CPU, else the
+//! number of a CUDA device.
 
 use std::ffi::{c_char, c_void};
 
@@ -192,7 +193,8 @@ pub struct Api {
     pub size: u32,
     /// Version of libtorch that it was built for (`2.11.0`), terminated by 0.
     pub built_for: *const c_char,
-    /// Once, before anything else: threads of one operation on the CPU; turns TF32 off.
+    /// Once, before anything else: threads of one operation on the CPU; turns TF32 off, by an environment variable:
+    /// nobody may change the environment meanwhile.
     pub start: unsafe extern "C" fn(threads: i32, failure: *mut Failure) -> Status,
     /// Number of CUDA devices that can be used.
     pub cuda_devices: unsafe extern "C" fn(count: *mut i32, failure: *mut Failure) -> Status,
@@ -227,7 +229,7 @@ pub struct Api {
     ) -> Status,
     /// Frees it.
     pub group_free: unsafe extern "C" fn(group: *mut c_void),
-    /// Scores what the buffer holds: parts one after the other, each a matrix of the group's columns (column after
+    /// Scores what a buffer of the group's device holds: parts one after the other, each a matrix of the group's columns (column after
     /// column, `part_rows[i]` values each). `losses` gets for every model, in order, the mean squared errors of all rows,
     /// then their mean log1p errors; NaN for a row with a feature that is not finite. A model that tells a loss itself
     /// tells it for both; below 0 it is 0.
@@ -240,7 +242,7 @@ pub struct Api {
         losses_len: usize,
         failure: *mut Failure,
     ) -> Status,
-    /// Moves floats of a buffer to its device and `back` of them back to the host, and waits: the floor of every score.
+    /// Moves floats of a buffer to its device and `back` of them (as many at most) back to the host, and waits: the floor of every score.
     pub transfer:
         unsafe extern "C" fn(buffer: *mut c_void, floats: usize, back: usize, failure: *mut Failure) -> Status,
     /// Begins a training.
