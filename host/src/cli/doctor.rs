@@ -151,9 +151,8 @@ impl Findings {
     /// The lines to use.
     fn lines(&self) -> Option<String> {
         let loaded = self.loaded()?;
-        let device = if loaded.cuda.is_ok() { "" } else { "\ndevice = \"cpu\"" };
         let (dir, library) = (&loaded.dir, &self.library);
-        Some(format!("[inference]\nlibtorch = {dir:?}\nlibrary = {library:?}{device}\n"))
+        Some(format!("[inference]\nbackend = \"auto\"\nlibtorch = {dir:?}\nlibrary = {library:?}\n"))
     }
 }
 

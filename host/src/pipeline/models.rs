@@ -121,6 +121,8 @@ pub(super) fn tell(told: &[Told]) {
             continue;
         };
         let device = &measured.device;
+        // It scores the smaller batches.
+        metrics::gauge!(telemetry::INFERENCE_BACKEND, "backend" => measured.cpu.clone()).set(1.0);
         let from = measured.from_rows.map_or(f64::INFINITY, |rows| rows as f64);
         let labels = [("model", id.to_string()), ("device", device.clone())];
         metrics::gauge!(telemetry::INFERENCE_CROSSOVER, &labels).set(from);
