@@ -61,7 +61,10 @@ pub(super) struct Place {
     pub device: Option<(Arc<dyn Backend>, usize)>,
     /// Who scores the others.
     pub cpu: Arc<dyn Backend>,
+    /// Of the device.
     pub health: Arc<Health>,
+    /// Of this model on it: the device may refuse one and score the others.
+    pub own_health: Arc<Health>,
 }
 
 /// What was decided for a model.
@@ -144,7 +147,7 @@ impl Backends {
     /// Decides who scores a model, and has it prove itself there on its golden rows.
     pub fn place(&self, model: &Arc<Model>) -> Result<Placed, PlaceError> {
         let (name, kernel) = (&model.manifest.name, &self.cpu);
-        let health = self.health.clone();
+        let place = |device, cpu| self.at(device, cpu);
         let (place, placed) = match (&model.weights, &self.device) {
             (Weights::TorchScript(_), None) => {
                 let refused = |why| PlaceError::NoTorch { model: name.clone(), why };
@@ -155,10 +158,7 @@ impl Backends {
                 let archives = self.archives().map_err(why)?;
                 self.prove(model, &*archives)?;
                 let backend = archives.name();
-                (
-                    Place { device: None, cpu: archives, health },
-                    Placed { backend, from_rows: 0, measured: None, no_gain: None },
-                )
+                (place(None, archives), Placed { backend, from_rows: 0, measured: None, no_gain: None })
             }
             (Weights::TorchScript(_), Some(device)) => {
                 self.prove(model, &**device)?;
@@ -166,26 +166,38 @@ impl Backends {
                 let cpu = self.archives().unwrap_or_else(|_| device.clone());
                 let backend = device.name();
                 let device = Some((device.clone(), 0));
-                (Place { device, cpu, health }, Placed { backend, from_rows: 0, measured: None, no_gain: None })
+                (place(device, cpu), Placed { backend, from_rows: 0, measured: None, no_gain: None })
             }
-            (Weights::Mlp(_), None) => {
-                let place = Place { device: None, cpu: kernel.clone(), health };
-                (place, Placed { backend: kernel.name(), from_rows: 0, measured: None, no_gain: self.no_gain })
+            (Weights::Mlp(_), None) => (
+                place(None, kernel.clone()),
+                Placed { backend: kernel.name(), from_rows: 0, measured: None, no_gain: self.no_gain },
+            ),
+            (Weights::Mlp(_), Some(device)) if self.options.backend == BackendChoice::Auto => {
+                let measured = self.prove(model, &**device).and_then(|()| {
+                    let most = self.options.max_batch;
+                    crossover::measure(model, &**kernel, &**device, most).map_err(PlaceError::Inference)
+                });
+                match measured {
+                    Ok(measured) => {
+                        let from = measured.from_rows;
+                        let chosen: Arc<dyn Backend> = if from.is_some() { device.clone() } else { kernel.clone() };
+                        let (backend, from_rows) = (chosen.name(), from.unwrap_or(0));
+                        let device = from.map(|from| (device.clone(), from));
+                        let placed = Placed { backend, from_rows, measured: Some(measured), no_gain: None };
+                        (place(device, kernel.clone()), placed)
+                    }
+                    Err(error) => {
+                        tracing::warn!(model = name, "the built-in backend scores: {}: {error}", device.name());
+                        let no_gain = Some("the device does not score it as it should");
+                        let placed = Placed { backend: kernel.name(), from_rows: 0, measured: None, no_gain };
+                        (place(None, kernel.clone()), placed)
+                    }
+                }
             }
             (Weights::Mlp(_), Some(device)) => {
                 self.prove(model, &**device)?;
-                let measured = match self.options.backend {
-                    BackendChoice::Auto => {
-                        let measured = crossover::measure(model, &**kernel, &**device, self.options.max_batch);
-                        Some(measured.map_err(PlaceError::Inference)?)
-                    }
-                    _ => None,
-                };
-                let from = measured.as_ref().map_or(Some(0), |m| m.from_rows);
-                let chosen: Arc<dyn Backend> = if from.is_some() { device.clone() } else { kernel.clone() };
-                let placed = Placed { backend: chosen.name(), from_rows: from.unwrap_or(0), measured, no_gain: None };
-                let device = from.map(|from| (device.clone(), from));
-                (Place { device, cpu: kernel.clone(), health }, placed)
+                let placed = Placed { backend: device.name(), from_rows: 0, measured: None, no_gain: None };
+                (place(Some((device.clone(), 0)), kernel.clone()), placed)
             }
         };
         let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
@@ -207,8 +219,12 @@ impl Backends {
     /// Where a model was placed; one that was not is the built-in kernel's.
     fn of(&self, model: &Model) -> Place {
         let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
-        let unknown = || Place { device: None, cpu: self.cpu.clone(), health: self.health.clone() };
-        places.get(&model.digest).cloned().unwrap_or_else(unknown)
+        places.get(&model.digest).cloned().unwrap_or_else(|| self.at(None, self.cpu.clone()))
+    }
+
+    fn at(&self, device: Option<(Arc<dyn Backend>, usize)>, cpu: Arc<dyn Backend>) -> Place {
+        let own_health = Arc::new(Health::of(device.as_ref().map_or_else(String::new, |(device, _)| device.name())));
+        Place { device, cpu, health: self.health.clone(), own_health }
     }
 }
 

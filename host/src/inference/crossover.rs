@@ -64,7 +64,11 @@ pub fn measure(
         if rows <= KERNEL_ROWS {
             kernel = rate(rows, || cpu.losses(&columns, &mut losses))?;
         }
-        let rate = rate(rows, || device.losses(&columns, &mut losses))?;
+        let rate = match rate(rows, || device.losses(&columns, &mut losses)) {
+            // Too many rows for the device's memory, say: what is known of fewer counts.
+            Err(_) if !rates.is_empty() => break,
+            rate => rate?,
+        };
         rates.push((rows, kernel, rate));
         if rate * LONG.as_secs_f64() < 8.0 * rows as f64 {
             break;

@@ -49,8 +49,37 @@ impl PlacedPanel {
     fn on_device(&self, rows: usize) -> Vec<usize> {
         let now = Instant::now();
         let goes = |m: &Member| m.place.device.as_ref().is_some_and(|(_, from)| rows >= *from);
-        let permitted = |m: &Member| m.place.health.permits(now);
+        let permitted = |m: &Member| m.place.health.permits(now) && m.place.own_health.permits(now);
         (0..self.members.len()).filter(|&at| goes(&self.members[at]) && permitted(&self.members[at])).collect()
+    }
+
+    /// Those of the models that the device has scored.
+    fn try_device(&mut self, which: Vec<usize>, columns: &[&[f64]], out: &mut [Losses]) -> Vec<usize> {
+        let Some(&first) = which.first() else { return which };
+        let (now, health) = (Instant::now(), self.members[first].place.health.clone());
+        let Err(error) = self.together(&which, columns, out) else {
+            health.success();
+            which.iter().for_each(|&at| self.members[at].place.own_health.success());
+            return which;
+        };
+        // A group on a device that failed may be unusable.
+        self.panels.clear();
+        match (told(&error), &which[..]) {
+            // Not the device's fault, and only one of them may be at fault.
+            ((Reason::Refused, message), [one]) => {
+                let Member { model, place, .. } = &self.members[*one];
+                let message = format!("model {}: {message}", model.manifest.name);
+                place.own_health.failure(now, Reason::Refused, &message);
+                Vec::new()
+            }
+            ((Reason::Refused, _), _) => {
+                which.into_iter().flat_map(|one| self.try_device(vec![one], columns, out)).collect()
+            }
+            ((reason, message), _) => {
+                health.failure(now, reason, &message);
+                Vec::new()
+            }
+        }
     }
 
     /// Scores some of the models together on their device.
@@ -99,20 +128,7 @@ impl Panel for PlacedPanel {
 
     fn losses(&mut self, columns: &[&[f64]], out: &mut [Losses]) -> Result<(), InferenceError> {
         let rows = self.columns.rows(columns)?;
-        let mut done = self.on_device(rows);
-        if let Some(&first) = done.first() {
-            let health = self.members[first].place.health.clone();
-            match self.together(&done, columns, out) {
-                Ok(()) => health.success(),
-                Err(error) => {
-                    let (reason, message) = told(&error);
-                    health.failure(Instant::now(), reason, &message);
-                    // A group on a device that failed may be unusable.
-                    self.panels.clear();
-                    done.clear();
-                }
-            }
-        }
+        let done = self.try_device(self.on_device(rows), columns, out);
         for at in (0..self.members.len()).filter(|at| !done.contains(at)) {
             let mine: Vec<&[f64]> = self.columns.of[at].iter().map(|&column| columns[column]).collect();
             self.members[at].cpu()?.losses(&mine, &mut out[at])?;
@@ -146,6 +162,7 @@ impl Scorer for PlacedScorer {
         }
         if let Some((device, _)) = &member.place.device
             && member.place.health.permits(Instant::now())
+            && member.place.own_health.permits(Instant::now())
         {
             let explained = (|| {
                 let scorer = match self.explains.take() {
@@ -158,7 +175,9 @@ impl Scorer for PlacedScorer {
                 Ok(parts) => return Ok(parts),
                 Err(error) => {
                     let (reason, message) = told(&error);
-                    member.place.health.failure(Instant::now(), reason, &message);
+                    let Place { health, own_health, .. } = &member.place;
+                    let health = if reason == Reason::Refused { own_health } else { health };
+                    health.failure(Instant::now(), reason, &message);
                     self.explains = None;
                 }
             }

@@ -186,3 +186,99 @@ fn models_of_one_backend_share_what_is_on_the_device() {
     // The same 32 features.
     assert_eq!(panel.columns().len(), 32);
 }
+
+/// A device that refuses the model `tanh` and counts what it scores.
+struct Picky(Arc<AtomicUsize>);
+
+struct OfPicky(Box<dyn Panel>, bool, Arc<AtomicUsize>);
+
+impl Backend for Picky {
+    fn name(&self) -> String {
+        "torch/cuda:8/f32".into()
+    }
+
+    fn scorer(&self, model: &Arc<Model>) -> Result<Box<dyn Scorer>, InferenceError> {
+        CpuBackend::detect().scorer(model)
+    }
+
+    fn panel(&self, models: &[Arc<Model>]) -> Result<Box<dyn Panel>, InferenceError> {
+        let refused = models.iter().any(|model| model.manifest.name == "tanh");
+        Ok(Box::new(OfPicky(CpuBackend::detect().panel(models)?, refused, self.0.clone())))
+    }
+}
+
+impl Panel for OfPicky {
+    fn columns(&self) -> &[String] {
+        self.0.columns()
+    }
+
+    fn losses(&mut self, columns: &[&[f64]], out: &mut [Losses]) -> Result<(), InferenceError> {
+        if self.1 {
+            let (backend, message) = ("torch/cuda:8/f32".into(), "not this one".into());
+            return Err(InferenceError::Backend { backend, reason: Reason::Refused, message });
+        }
+        self.2.fetch_add(out.len(), Ordering::Relaxed);
+        self.0.losses(columns, out)
+    }
+}
+
+#[test]
+fn a_model_that_the_device_refuses_does_not_take_it_from_the_others() {
+    metered(|metrics| {
+        let models = ["pytorch-deep/relu", "pytorch-deep/tanh", "pytorch-deep/vae-mlp"].map(fixture);
+        let scored = Arc::new(AtomicUsize::new(0));
+        let device = Arc::new(Picky(scored.clone()));
+        let backends = Backends::with_device(options(None, PathBuf::new(), BackendChoice::Torch), device);
+        models.iter().for_each(|model| drop(backends.place(model).unwrap()));
+        let mut panel = backends.panel(&models).unwrap();
+        let rows = rows(32, 100);
+        let by_feature = super::columns(&rows);
+        let columns: Vec<&[f64]> =
+            panel.columns().iter().map(|name| &*by_feature[name[1..].parse::<usize>().unwrap()]).collect();
+        for round in 1..=3 {
+            let mut out = vec![Losses::default(); 3];
+            panel.losses(&columns, &mut out).unwrap();
+            for (model, got) in models.iter().zip(&out) {
+                assert_eq!(*got, losses(&CpuBackend::detect(), model, &rows));
+            }
+            // The other two, every time; the refused one is not tried again for a second.
+            assert_eq!(scored.load(Ordering::Relaxed), 2 * round);
+        }
+        let failovers = "kaminari_inference_failovers_total{device=\"torch/cuda:8/f32\",reason=\"refused\"}";
+        assert_eq!(sample(metrics, failovers), 1.0);
+    });
+}
+
+/// Scores everything wrong, or not at all.
+struct Broken(bool);
+
+impl Backend for Broken {
+    fn name(&self) -> String {
+        "torch/cuda:9/f16".into()
+    }
+
+    fn scorer(&self, model: &Arc<Model>) -> Result<Box<dyn Scorer>, InferenceError> {
+        if self.0 {
+            let (backend, message) = (self.name(), "CUDA out of memory".into());
+            return Err(InferenceError::Backend { backend, reason: Reason::OutOfMemory, message });
+        }
+        let mut other = Model::clone(model);
+        other.manifest.features[0].center += 5.0;
+        CpuBackend::detect().scorer(&Arc::new(other))
+    }
+}
+
+#[test]
+fn under_auto_a_device_that_cannot_score_a_model_is_left_to_others_and_told_where_it_is_asked_for_by_name() {
+    for broken in [true, false] {
+        let model = fixture("pytorch-deep/relu");
+        let open = |choice| Backends::with_device(options(None, PathBuf::new(), choice), Arc::new(Broken(broken)));
+        let backends = open(BackendChoice::Auto);
+        let placed = backends.place(&model).unwrap();
+        assert_eq!((placed.backend, placed.measured), (CpuBackend::detect().name(), None));
+        let rows = rows(32, 10);
+        assert_eq!(losses(&backends, &model, &rows), losses(&CpuBackend::detect(), &model, &rows));
+        let error = open(BackendChoice::Torch).place(&model).unwrap_err().to_string();
+        assert!(error.contains(if broken { "CUDA out of memory" } else { "self-test: row 0" }), "{error}");
+    }
+}

@@ -124,11 +124,27 @@ impl Queue {
     ) -> Result<Ticket, TorchError> {
         let (sender, answer) = bounded(1);
         let (id, place, before) = self.shared.reserve(group, rows, sender)?;
-        // SAFETY: this part of the buffer was reserved for this thread; the batch does not leave before `written`.
+        let writing = Writing { shared: &self.shared, id };
+        // SAFETY: this part of the buffer was reserved for this thread; the batch does not leave before it is written.
         let to = unsafe { std::slice::from_raw_parts_mut(place, rows * group.width) };
         matrix.write(columns, from, rows, to);
-        self.shared.written(id);
+        drop(writing);
         Ok(Ticket { answer, from: before, rows })
+    }
+}
+
+/// A thread writes to a batch. However that ends, the others' rows are not held up.
+struct Writing<'a> {
+    shared: &'a Shared,
+    id: u64,
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if let Some(batch) = self.shared.lock().open.iter_mut().find(|b| b.id == self.id) {
+            batch.writing -= 1;
+        }
+        self.shared.ready.notify_one();
     }
 }
 
@@ -196,13 +212,6 @@ impl Shared {
         let reserved = batch.take(rows, answer);
         state.open.push(batch);
         Ok(reserved)
-    }
-
-    fn written(&self, id: u64) {
-        if let Some(batch) = self.lock().open.iter_mut().find(|b| b.id == id) {
-            batch.writing -= 1;
-        }
-        self.ready.notify_one();
     }
 
     /// Runs the device until there is nobody left.
