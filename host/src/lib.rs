@@ -15,6 +15,7 @@ pub mod window;
 
 pub mod calibration;
 pub mod inference;
+pub mod kafka;
 pub mod plugin;
 pub mod telemetry;
 

@@ -20,13 +20,14 @@ const TABLE: &[(&str, &[&str], &str)] = &[
     ("calibration", &["model"], "service: what a score means"),
     ("inference", &["model", "calibration", "telemetry"], "service: models that score rows"),
     ("plugin", &["model", "config", "telemetry", "inference", "calibration"], "service: the sandbox"),
-    ("source", STAGE, "stage"),
+    ("kafka", &["model", "config", "telemetry"], "service: client settings, records, what refusals mean"),
+    ("source", SPEAKS_KAFKA, "stage"),
     ("decode", STAGE, "stage"),
     ("window", STAGE, "stage"),
     ("features", STAGE, "stage"),
     ("detect", &["model", "config", "telemetry", "calibration"], "stage"),
     ("incident", STAGE, "stage"),
-    ("sink", STAGE, "stage"),
+    ("sink", SPEAKS_KAFKA, "stage"),
     ("generate", &["model"], "test traffic; no part of the engine"),
     ("train", &["model", "calibration", "inference"], "rows to a model; no part of the running engine"),
     ("evaluate", &["model"], "scores against labels; no part of the running engine"),
@@ -35,6 +36,7 @@ const TABLE: &[(&str, &[&str], &str)] = &[
     ("cli", ANY, "on top"),
 ];
 const STAGE: &[&str] = &["model", "config", "telemetry"];
+const SPEAKS_KAFKA: &[&str] = &["model", "config", "telemetry", "kafka"];
 
 /// The only files of stages that may import `plugin`.
 const ADAPTERS: [&str; 3] = ["source/plugin.rs", "features/plugin.rs", "detect/plugin.rs"];

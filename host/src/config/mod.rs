@@ -12,6 +12,7 @@ pub mod decode_options;
 mod diagnostic;
 mod digest;
 mod inference;
+pub mod kafka;
 mod models;
 mod pipeline;
 mod places;

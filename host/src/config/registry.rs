@@ -16,7 +16,7 @@ pub struct ComponentDef {
     pub example: &'static str,
     /// Deserialises a body into the component's own struct and throws the result away. `Err` keeps the span.
     pub check: fn(toml::de::ValueDeserializer<'_>) -> Result<(), toml::de::Error>,
-    /// Keys of the body that hold a path (or a list of paths): made relative to the config file's folder at load.
+    /// Keys of the body (dotted) that hold a path or a list of paths: made relative to the config file's folder at load.
     pub paths: &'static [&'static str],
 }
 

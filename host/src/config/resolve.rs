@@ -236,7 +236,7 @@ impl Resolver<'_> {
         let toml::Value::Table(mut body) = value(&body) else { return None };
         let folder = self.findings.places.folder(entry.file);
         for key in def.paths {
-            match body.get_mut(*key) {
+            match at_path(&mut body, key) {
                 Some(toml::Value::String(path)) => join_folder(folder, path),
                 Some(toml::Value::Array(paths)) => paths.iter_mut().for_each(|path| {
                     if let toml::Value::String(path) = path {
@@ -454,6 +454,14 @@ impl Resolver<'_> {
 /// Names as a person reads them.
 pub(super) fn quoted_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     quoted(names)
+}
+
+/// The value at a dotted path.
+fn at_path<'t>(body: &'t mut toml::Table, path: &str) -> Option<&'t mut toml::Value> {
+    match path.split_once('.') {
+        None => body.get_mut(path),
+        Some((first, rest)) => at_path(body.get_mut(first)?.as_table_mut()?, rest),
+    }
 }
 
 fn join_folder(folder: &Path, path: &mut String) {
