@@ -62,7 +62,12 @@ impl Stream {
             let now = self.generator.now_ns();
             if self.builder.len() >= BATCH_ROWS || now - since >= BATCH_AGE_NS || now >= end_ns {
                 since = now;
-                out.push(FlowBatch { source: "edge".into(), partition: 0, batch: self.builder.finish() });
+                out.push(FlowBatch {
+                    source: "edge".into(),
+                    partition: 0,
+                    arrived_ns: None,
+                    batch: self.builder.finish(),
+                });
             }
         }
         out

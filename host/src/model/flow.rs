@@ -243,6 +243,8 @@ pub struct FlowBatch {
     pub source: Arc<str>,
     /// Partition of the source: watermarks are kept per partition.
     pub partition: u32,
+    /// When they came in, ns, where that is not when they were received: records out of a log. What is idle goes by it.
+    pub arrived_ns: Option<u64>,
     /// Rows with [`flow_schema`].
     pub batch: RecordBatch,
 }

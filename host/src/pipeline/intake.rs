@@ -130,7 +130,9 @@ impl Intake {
         }
         let batch = self.builder.finish();
         let (source, partition) = self.partition.clone();
-        self.tell(|_| RouterMsg::Batch(FlowBatch { source: source.clone(), partition, batch: batch.clone() }));
+        self.tell(|_| {
+            RouterMsg::Batch(FlowBatch { source: source.clone(), partition, arrived_ns: None, batch: batch.clone() })
+        });
     }
 
     /// Waits when a pipeline is behind: this is not the socket thread, which sheds and counts when its queue is full.

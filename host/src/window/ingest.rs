@@ -17,7 +17,7 @@ pub(super) const DROPPED: u64 = u64::MAX;
 /// So many empty panes are closed one by one; a longer gap is jumped.
 const MAX_EMPTY_PANES: u64 = 1000;
 
-/// What happened to the records so far. `on_time + late_accepted + late_dropped` is all of them.
+/// What happened to the records so far. `on_time + late_accepted + late_dropped + replayed` is all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // named as in the metric catalogue
 pub struct IngestCounts {
@@ -25,6 +25,7 @@ pub struct IngestCounts {
     pub on_time: u64,
     pub late_accepted: u64,
     pub late_dropped: u64,
+    pub replayed: u64,
     pub future: u64,
     pub spread_clipped_bytes: u64,
 }
@@ -52,6 +53,15 @@ pub struct Prepared {
     /// With spreading: what is left of bytes and packets for the record's own pane.
     pub(super) own: Option<(Vec<u64>, Vec<u64>)>,
     pub(super) parts: Vec<Part>,
+    needed_ns: u64,
+}
+
+impl Prepared {
+    /// Event time at which no window needs these records any more: all that hold one have fired for the last time. 0:
+    /// none of them is in a window.
+    pub fn needed_ns(&self) -> u64 {
+        self.needed_ns
+    }
 }
 
 /// Panes to close, in order: `first..end`.
@@ -65,6 +75,8 @@ pub struct Close {
     pub watermark_ns: u64,
     /// The stream ends: windows that are not complete fire too, marked partial.
     pub flush: bool,
+    /// These panes were told before a restart: they are summed for the windows to come, and nothing fires.
+    pub silent: bool,
 }
 
 /// See the module.
@@ -77,15 +89,42 @@ pub struct Ingest {
     open: BTreeSet<u64>,
     /// First pane that is not closed; `None` until a pane was closed.
     next: Option<u64>,
+    /// Panes before it were closed and told before a restart.
+    told: u64,
     counts: IngestCounts,
 }
 
 impl Ingest {
     /// An empty one.
     pub fn new(plan: WindowPlan, needs: Needs) -> Self {
-        let follows_ingest = plan.event_time == EventTime::Received;
+        Self::with_time(plan, needs, plan.event_time == EventTime::Received)
+    }
+
+    /// For records out of a log, which may be read long after they were received and more than once: only they move
+    /// event time, and heartbeats say no more than that the end of the log was reached.
+    pub fn of_log(plan: WindowPlan, needs: Needs) -> Self {
+        Self::with_time(plan, needs, false)
+    }
+
+    fn with_time(plan: WindowPlan, needs: Needs, follows_ingest: bool) -> Self {
         let tracker = Tracker::new(plan.out_of_order_ns, plan.idle_timeout_ns, follows_ingest);
-        Self { plan, needs, tracker, open: BTreeSet::new(), next: None, counts: IngestCounts::default() }
+        Self { plan, needs, tracker, open: BTreeSet::new(), next: None, told: 0, counts: IngestCounts::default() }
+    }
+
+    /// Goes on after a restart: every window that ends at `boundary_ns` or before was told. The records that later
+    /// windows need are given again; those that none needs are counted as replayed and left out.
+    pub fn resume(&mut self, boundary_ns: u64) {
+        self.told = boundary_ns / self.plan.pane_ns;
+        let mut floor = self.told;
+        while floor > 0 && self.plan.retained(floor - 1, boundary_ns) {
+            floor -= 1;
+        }
+        self.next = Some(floor);
+    }
+
+    /// Windows that end at this event time or before have fired; `None` before the first.
+    pub fn boundary_ns(&self) -> Option<u64> {
+        Some(self.next?.max(self.told) * self.plan.pane_ns)
     }
 
     /// Counters since the start.
@@ -112,9 +151,11 @@ impl Ingest {
             dst_port: if self.needs.dst_port { columns.dst_port.iter().map(hash_port).collect() } else { Vec::new() },
             own: None,
             parts: Vec::new(),
+            needed_ns: 0,
         };
-        let (mut newest_event, mut newest_ingest, mut last_pane) = (0, 0, DROPPED);
+        let (mut newest_event, mut newest_ingest, mut last_pane, mut newest_pane) = (0, 0, DROPPED, None);
         let boundary = self.next.map_or(0, |next| next * self.plan.pane_ns);
+        let told = self.told * self.plan.pane_ns;
         for row in 0..n {
             let received = columns.time_received_ns[row];
             let mut event = match self.plan.event_time {
@@ -131,7 +172,10 @@ impl Ingest {
             newest_event = newest_event.max(event);
             newest_ingest = newest_ingest.max(received);
             let mut pane = event / self.plan.pane_ns;
-            if self.next.is_some_and(|next| pane < next) {
+            if pane < self.told && !self.plan.retained(pane, told) {
+                pane = DROPPED;
+                self.counts.replayed += 1;
+            } else if self.next.is_some_and(|next| pane < next) {
                 pane = self.late(pane, boundary);
             } else {
                 self.counts.on_time += 1;
@@ -140,14 +184,21 @@ impl Ingest {
                     last_pane = pane;
                 }
             }
+            newest_pane = match newest_pane {
+                _ if pane == DROPPED => newest_pane,
+                Some(newest) => Some(pane.max(newest)),
+                None => Some(pane),
+            };
             prepared.pane.push(pane);
         }
+        prepared.needed_ns = newest_pane.map_or(0, |pane| self.plan.needed_ns(pane));
         self.counts.records += n as u64;
         if self.plan.event_time == EventTime::Spread {
             self.spread(&columns, &mut prepared, boundary);
         }
         if n > 0 {
-            self.tracker.records(&(input.source.clone(), input.partition), newest_event, newest_ingest);
+            let ingest_ns = input.arrived_ns.unwrap_or(newest_ingest);
+            self.tracker.records(&(input.source.clone(), input.partition), newest_event, ingest_ns);
         }
         prepared
     }
@@ -171,7 +222,7 @@ impl Ingest {
     /// Shares bytes and packets of each flow over [start, end] by time, in whole numbers that add up. The flow itself
     /// (and what it adds to counted sets) stays in the pane of its end.
     fn spread(&mut self, columns: &FlowColumns<'_>, prepared: &mut Prepared, boundary: u64) {
-        let plan = self.plan;
+        let (plan, told) = (self.plan, self.told * self.plan.pane_ns);
         let mut own = (columns.bytes_scaled.to_vec(), columns.packets_scaled.to_vec());
         for row in 0..prepared.pane.len() {
             let (own_pane, end, start) =
@@ -190,7 +241,9 @@ impl Ingest {
                 let (bytes, packets) = (share(total_bytes, until), share(total_packets, until));
                 let part = Part { row: row as u32, pane, bytes: bytes - given_bytes, packets: packets - given_packets };
                 (given_bytes, given_packets) = (bytes, packets);
-                if self.next.is_some_and(|next| pane < next) && !plan.retained(pane, boundary) {
+                if pane < self.told && !plan.retained(pane, told) {
+                    // Told before the restart, with this part in it.
+                } else if self.next.is_some_and(|next| pane < next) && !plan.retained(pane, boundary) {
                     self.counts.spread_clipped_bytes += part.bytes;
                 } else if part.bytes > 0 || part.packets > 0 {
                     if self.next.is_none_or(|next| pane >= next) {
@@ -231,7 +284,7 @@ impl Ingest {
             && let Some(next) = self.next
         {
             // Nothing open, but a tumbling window may have fired only early: an order with no pane lets it out.
-            closes.push(Close { first: next, end: next, watermark_ns, flush: true });
+            closes.push(Close { first: next, end: next, watermark_ns, flush: true, silent: false });
         }
         closes
     }
@@ -246,7 +299,7 @@ impl Ingest {
         self.next = Some(end);
         let mut close = |first: u64, end: u64| match closes.last_mut() {
             Some(last) if last.end == first => last.end = end,
-            _ => closes.push(Close { first, end, watermark_ns, flush: false }),
+            _ => closes.push(Close { first, end, watermark_ns, flush: false, silent: false }),
         };
         while cursor < end {
             match self.open.first().copied().filter(|&open| open < end) {
@@ -268,7 +321,22 @@ impl Ingest {
         if let Some(last) = closes.last_mut() {
             last.flush = flush;
         }
-        closes
+        if closes.first().is_some_and(|close| close.first < self.told) { self.hush(closes) } else { closes }
+    }
+
+    /// Panes that were told before a restart close in silence.
+    fn hush(&self, closes: Vec<Close>) -> Vec<Close> {
+        let mut out = Vec::with_capacity(closes.len() + 1);
+        for close in closes {
+            let split = close.end.min(self.told);
+            if close.first < split {
+                out.push(Close { end: split, flush: false, silent: true, ..close });
+            }
+            if close.end > split || close.first == close.end {
+                out.push(Close { first: close.first.max(split), ..close });
+            }
+        }
+        out
     }
 }
 
@@ -286,9 +354,14 @@ impl WindowPlan {
         }
     }
 
+    /// Event time at which the last window that holds the pane has fired for the last time.
+    pub(super) fn needed_ns(&self, pane: u64) -> u64 {
+        self.window_end(pane).saturating_add(self.allowed_lateness_ns)
+    }
+
     /// True while some window that holds the pane may still fire, all panes before `boundary` being closed.
     pub(super) fn retained(&self, pane: u64, boundary: u64) -> bool {
-        self.window_end(pane).saturating_add(self.allowed_lateness_ns) > boundary
+        self.needed_ns(pane) > boundary
     }
 }
 

@@ -13,6 +13,7 @@
 //! Refused and counted: records behind the allowed lateness, the part of a spread flow that lies before every window
 //! still kept, and records of new entities when a pane's table is full.
 
+mod backlog;
 mod ingest;
 mod shard;
 mod sliding;
@@ -23,7 +24,10 @@ mod watermark;
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod resume;
 
+pub use backlog::Backlog;
 pub use ingest::{Close, Ingest, IngestCounts, Prepared};
 pub use shard::{Hasher, Shard};
 pub use watermark::Partition;

@@ -31,17 +31,17 @@ impl WindowSink for Collect {
 }
 
 #[derive(Clone, Debug)]
-struct Rec {
-    start_ms: u64,
-    end_ms: u64,
-    arrival: u64,
-    dst: u8,
-    src: u8,
-    bytes: u64,
-    packets: u64,
+pub(super) struct Rec {
+    pub(super) start_ms: u64,
+    pub(super) end_ms: u64,
+    pub(super) arrival: u64,
+    pub(super) dst: u8,
+    pub(super) src: u8,
+    pub(super) bytes: u64,
+    pub(super) packets: u64,
 }
 
-fn plan(kind: WindowKind, size_s: u64, pane_s: u64, event_time: EventTime) -> WindowPlan {
+pub(super) fn plan(kind: WindowKind, size_s: u64, pane_s: u64, event_time: EventTime) -> WindowPlan {
     WindowPlan {
         kind,
         size_ns: size_s * SECOND,
@@ -56,7 +56,7 @@ fn plan(kind: WindowKind, size_s: u64, pane_s: u64, event_time: EventTime) -> Wi
     }
 }
 
-const LEVELS: [KeyLevel; 2] = [
+pub(super) const LEVELS: [KeyLevel; 2] = [
     KeyLevel { kind: KeyKind::DstAddr, v4_prefix: 24, v6_prefix: 64 },
     KeyLevel { kind: KeyKind::DstPrefix, v4_prefix: 24, v6_prefix: 64 },
 ];
@@ -65,7 +65,7 @@ fn addr(host: u8) -> Addr {
     Addr::from_v4_bytes([192, 0, host % 3, host])
 }
 
-fn batch(records: &[Rec]) -> FlowBatch {
+pub(super) fn batch(records: &[Rec]) -> FlowBatch {
     let mut b = FlowBatchBuilder::default();
     for r in records {
         b.push(&FlowRecord {
@@ -79,7 +79,7 @@ fn batch(records: &[Rec]) -> FlowBatch {
             ..FlowRecord::default()
         });
     }
-    FlowBatch { source: Arc::from("s"), partition: 0, batch: b.finish() }
+    FlowBatch { source: Arc::from("s"), partition: 0, arrived_ns: None, batch: b.finish() }
 }
 
 /// Runs records in the order given; every shard's rows together, and the counts.
@@ -134,7 +134,7 @@ fn reference(plan: &WindowPlan, records: &[Rec]) -> Rows {
     rows
 }
 
-fn records() -> impl Strategy<Value = Vec<Rec>> {
+pub(super) fn records() -> impl Strategy<Value = Vec<Rec>> {
     let one = (0u64..40_000, 0u64..5_000, 0u64..5_000, 0u8..6, 0u8..200, 1u64..5_000, 1u64..50).prop_map(
         |(end, duration, jitter, dst, src, bytes, packets)| Rec {
             start_ms: 1_000_000 + end - duration.min(end),

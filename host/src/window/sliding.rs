@@ -98,6 +98,10 @@ impl Sliding {
     ) -> u64 {
         self.settle_late(order, kind, sink, fired);
         for pane in order.first..order.end {
+            if order.silent {
+                self.pass(pane);
+                continue;
+            }
             let window = self.window(pane, 0, pane + 1, order.watermark_ns);
             fired(window);
             if let Some(table) = self.panes.close(pane) {
@@ -110,6 +114,19 @@ impl Sliding {
         }
         self.panes.next = self.panes.next.max(order.end);
         0
+    }
+
+    /// A pane that was told before a restart: what windows to come need of it is kept, nothing fires.
+    fn pass(&mut self, pane: u64) {
+        if let Some(table) = self.panes.close(pane) {
+            if self.plan.allowed_lateness_ns > 0 {
+                self.kept.insert(pane, table.clone());
+            }
+            for Entry { key, hash, aggregate } in table.into_entries() {
+                stacks_of(&mut self.closed, hash, key).push(pane, aggregate);
+            }
+        }
+        self.forget(pane + 1);
     }
 
     /// One row for every entity of the pane that closed.
@@ -150,6 +167,8 @@ impl Sliding {
                 stacks_of(&mut self.closed, hash, key).amend(pane, &mut |a| a.merge(&aggregate));
             }
         }
+        // What was told before a restart is not told again for a record that comes again.
+        again.retain(|_, _| !order.silent);
         for (last_pane, keys) in again {
             let revision = self.revisions.entry(last_pane).or_default();
             *revision += 1;

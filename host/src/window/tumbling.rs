@@ -87,6 +87,14 @@ impl Tumbling {
         for pane in order.first..order.end {
             let number = pane / self.plan.panes();
             let whole = pane + 1 == self.window_end_pane(pane);
+            if order.silent {
+                // Told before a restart: kept for the window that goes on, or that late records may fire again.
+                if let Some(table) = self.panes.close(pane) {
+                    refused += self.add(number, table);
+                }
+                self.drop_old(pane + 1);
+                continue;
+            }
             // At the end of the stream the window under way fires with all it has.
             let last = order.flush && pane + 1 == order.end;
             let info = self.info(number, pane + 1, 0, pane + 1, order.watermark_ns);
@@ -159,6 +167,11 @@ impl Tumbling {
         let numbers: Vec<u64> = self.windows.iter().filter(|(_, w)| !w.late.is_empty()).map(|(n, _)| *n).collect();
         for number in numbers {
             let Some(window) = self.windows.get_mut(&number) else { continue };
+            if order.silent {
+                // What was told before a restart is not told again for a record that comes again.
+                window.late.clear();
+                continue;
+            }
             window.revision += 1;
             let (revision, late) = (window.revision, std::mem::take(&mut window.late));
             let end_pane = (number + 1) * self.plan.panes();
