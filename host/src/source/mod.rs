@@ -1,9 +1,10 @@
-//! Bytes arrive: UDP sockets, capture files, files of records.
+//! Bytes arrive: UDP sockets, Kafka topics, capture files, files of records.
 //!
 //! In: datagrams, captures, lines. Out: [`Delivery`](crate::model::Delivery)s of frames with their origin and ingest
 //! time. Parses no payload. What a source refuses or sheds is counted with a reason.
 
 pub mod file;
+pub mod kafka;
 mod parquet;
 mod pcap;
 pub mod udp;
@@ -14,7 +15,7 @@ use crate::config::registry::ComponentDef;
 use std::net::SocketAddr;
 
 /// Every source type.
-pub const SOURCES: &[ComponentDef] = &[udp::DEF, file::DEF];
+pub const SOURCES: &[ComponentDef] = &[udp::DEF, kafka::DEF, file::DEF];
 
 /// Why a source could not start or go on.
 #[derive(Debug, thiserror::Error)]

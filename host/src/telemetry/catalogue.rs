@@ -46,6 +46,24 @@ catalogue! {
     SOURCE_SHED = "kaminari_source_shed_datagrams_total", Counter, ["component_id"];
     /// Datagrams or frames refused before decoding, by reason.
     SOURCE_REFUSED = "kaminari_source_refused_total", Counter, ["component_id", "reason"];
+    /// Messages of a partition that are not read yet.
+    SOURCE_LAG = "kaminari_source_lag_messages", Gauge, ["component_id", "topic", "partition"];
+    /// 1 while the brokers of all partitions answer.
+    SOURCE_CONNECTED = "kaminari_source_connected", Gauge, ["component_id"];
+    /// Errors of the connection, by reason.
+    SOURCE_ERRORS = "kaminari_source_errors_total", Counter, ["component_id", "reason"];
+    /// Partitions read now.
+    SOURCE_PARTITIONS = "kaminari_source_partitions", Gauge, ["component_id"];
+    /// Partitions paused because windows did not keep up.
+    SOURCE_PAUSED = "kaminari_source_paused_partitions", Gauge, ["component_id"];
+    /// Positions that the brokers no longer had: reading went on with the oldest message.
+    SOURCE_POSITIONS_GONE = "kaminari_source_positions_gone_total", Counter, ["component_id"];
+    /// Messages that could not be decoded and went to the dead-letter topic, by reason.
+    SOURCE_DEAD_LETTERED = "kaminari_source_dead_lettered_total", Counter, ["component_id", "reason"];
+    /// Commits of positions, by outcome: done, failed, aborted.
+    SOURCE_COMMITS = "kaminari_source_commits_total", Counter, ["component_id", "outcome"];
+    /// Partitions whose windows were made again from the committed positions, by reason.
+    SOURCE_REBUILDS = "kaminari_source_rebuilds_total", Counter, ["component_id", "reason"];
     /// Flow records decoded, by export protocol.
     DECODE_FLOWS = "kaminari_decode_flows_total", Counter, ["component_id", "version"];
     /// Rows of features that came as they are.

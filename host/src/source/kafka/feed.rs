@@ -1,0 +1,348 @@
+//! The consumer of a source: polls, packs messages by partition, and tells when partitions come and go. The thread that
+//! polls never decodes and never waits for windows: who is behind has its partitions paused.
+
+use super::context::{Context, Rebalance};
+use super::health::{Clock, STATISTICS_MS};
+use super::messages::{Messages, Wanted};
+use super::{KafkaConfig, StartAt, TopicPartition};
+use crate::kafka::{SettingsError, client};
+use crate::model::time::now_ns;
+use crate::telemetry::{SOURCE_DATAGRAMS, SOURCE_RECEIVED_BYTES, SOURCE_REFUSED};
+use metrics::{Counter, counter};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError as Error;
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A batch of one partition leaves with so many bytes or messages, or at this age.
+const BATCH_BYTES: usize = 512 << 10;
+const BATCH_MESSAGES: usize = 8192;
+const BATCH_AGE: Duration = Duration::from_millis(25);
+/// Time without a message after which the ends of partitions are told.
+const TICK: Duration = Duration::from_millis(100);
+/// How long brokers may take to answer a question.
+const ASK: Duration = Duration::from_secs(10);
+
+/// Why a source could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("source {id:?}: {source}")]
+pub struct KafkaError {
+    /// Source id.
+    pub id: String,
+    /// Why.
+    pub source: SettingsError,
+}
+
+/// Where a partition begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Which.
+    pub at: TopicPartition,
+    /// The first position to be read.
+    pub next: i64,
+    /// What was committed with it.
+    pub metadata: String,
+}
+
+/// What comes out of the group.
+#[derive(Debug)]
+pub enum Event {
+    /// These partitions are ours: [`Feed::begin`] makes them flow.
+    Given(Vec<TopicPartition>),
+    /// They no longer are: [`Feed::end`] lets them go. `lost`: others may have them already.
+    Taken {
+        /// Which.
+        partitions: Vec<TopicPartition>,
+        /// Whether nothing can be committed for them any more.
+        lost: bool,
+    },
+    /// Messages of one partition.
+    Messages(TopicPartition, Messages),
+    /// These partitions have nothing new at this time of the source's clock.
+    Quiet(Vec<TopicPartition>, u64),
+    /// The brokers say that a position is not there any more.
+    PositionGone,
+    /// Nothing to tell.
+    Nothing,
+}
+
+/// See the module.
+pub struct Feed {
+    consumer: Arc<BaseConsumer<Context>>,
+    config: KafkaConfig,
+    wanted: Wanted,
+    open: BTreeMap<TopicPartition, Open>,
+    clock: Clock,
+    quiet_at: Instant,
+    bytes: Counter,
+    messages: Counter,
+    tombstones: Counter,
+}
+
+struct Open {
+    next: i64,
+    batch: Messages,
+    since: Instant,
+    paused: bool,
+}
+
+impl Feed {
+    /// Makes the consumer. Nothing is asked of the brokers yet.
+    pub fn open(id: &Arc<str>, config: &KafkaConfig) -> Result<Self, KafkaError> {
+        let consumer = consumer(id, config).map_err(|source| KafkaError { id: id.to_string(), source })?;
+        let label = || id.to_string();
+        Ok(Self {
+            consumer: Arc::new(consumer),
+            wanted: Wanted::new(config),
+            config: config.clone(),
+            open: BTreeMap::new(),
+            clock: Clock::new(now_ns()),
+            quiet_at: Instant::now(),
+            bytes: counter!(SOURCE_RECEIVED_BYTES, "component_id" => label()),
+            messages: counter!(SOURCE_DATAGRAMS, "component_id" => label()),
+            tombstones: counter!(SOURCE_REFUSED, "component_id" => label(), "reason" => "tombstone"),
+        })
+    }
+
+    /// The consumer itself, for whoever commits.
+    pub fn consumer(&self) -> Arc<BaseConsumer<Context>> {
+        self.consumer.clone()
+    }
+
+    /// Joins the group.
+    pub fn join(&self) -> Result<(), Error> {
+        let topics: Vec<&str> = self.config.topics.iter().map(String::as_str).collect();
+        self.consumer.subscribe(&topics)
+    }
+
+    /// What happens next; waits a moment for it.
+    pub fn next(&mut self) -> Event {
+        if let Some(full) = self.due(false) {
+            return full;
+        }
+        if let Some(event) = self.rebalance() {
+            return event;
+        }
+        let begun = Instant::now();
+        let connected = self.consumer.context().health(|h| h.is_connected());
+        let now_ns = self.clock.step(connected);
+        while begun.elapsed() < BATCH_AGE {
+            match self.consumer.poll(BATCH_AGE) {
+                Some(Ok(message)) => {
+                    let at = (message.topic(), message.partition());
+                    let key = self.open.keys().find(|k| (&*k.topic, k.partition) == at).cloned();
+                    let Some(open) = key.as_ref().and_then(|k| self.open.get_mut(k)) else { continue };
+                    if open.batch.offsets.is_empty() {
+                        open.since = Instant::now();
+                        open.batch.arrived_ns = now_ns;
+                    }
+                    open.next = message.offset() + 1;
+                    let len = message.payload_len();
+                    if !open.batch.push(&message, &self.wanted, now_ns) {
+                        self.tombstones.increment(1);
+                        continue;
+                    }
+                    self.messages.increment(1);
+                    self.bytes.increment(len as u64);
+                    if open.batch.bytes() >= BATCH_BYTES || open.batch.offsets.len() >= BATCH_MESSAGES {
+                        let batch = std::mem::take(&mut open.batch);
+                        if let Some(key) = key {
+                            return Event::Messages(key, batch);
+                        }
+                    }
+                }
+                Some(Err(error)) => {
+                    self.consumer.context().trouble(&error, "");
+                    use rdkafka::error::RDKafkaErrorCode::{AutoOffsetReset, OffsetOutOfRange};
+                    if matches!(error.rdkafka_error_code(), Some(AutoOffsetReset | OffsetOutOfRange)) {
+                        return Event::PositionGone;
+                    }
+                }
+                None => break,
+            }
+            if let Some(event) = self.rebalance() {
+                return event;
+            }
+        }
+        self.due(true).or_else(|| self.rebalance()).or_else(|| self.quiet(now_ns)).unwrap_or(Event::Nothing)
+    }
+
+    fn rebalance(&mut self) -> Option<Event> {
+        match self.consumer.context().rebalance_due()? {
+            Rebalance::Given(partitions) => Some(Event::Given(partitions)),
+            Rebalance::Taken { partitions, lost } => {
+                // What was read of them and not handed over is read again by whoever has them next.
+                partitions.iter().for_each(|p| drop(self.open.remove(p)));
+                Some(Event::Taken { partitions, lost })
+            }
+        }
+    }
+
+    /// A batch that is old enough, or any when nothing came.
+    fn due(&mut self, idle: bool) -> Option<Event> {
+        let due = |o: &Open| !o.batch.offsets.is_empty() && (idle || o.since.elapsed() >= BATCH_AGE);
+        let (key, open) = self.open.iter_mut().find(|(_, o)| due(o))?;
+        Some(Event::Messages(key.clone(), std::mem::take(&mut open.batch)))
+    }
+
+    fn quiet(&mut self, now_ns: u64) -> Option<Event> {
+        if self.quiet_at.elapsed() < TICK {
+            return None;
+        }
+        self.quiet_at = Instant::now();
+        let quiet = self.consumer.context().health(|health| {
+            let quiet = |(p, o): &(&TopicPartition, &Open)| !o.paused && health.is_at_end(p, o.next);
+            let connected = health.is_connected();
+            self.open.iter().filter(|entry| connected && quiet(entry)).map(|(p, _)| p.clone()).collect::<Vec<_>>()
+        });
+        (!quiet.is_empty()).then_some(Event::Quiet(quiet, now_ns))
+    }
+
+    /// The committed positions of partitions; where there is none, where the configuration says to begin.
+    pub fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<Start>, Error> {
+        let asked = self.consumer.committed_offsets(list(partitions.iter().map(|p| (p, None))), ASK)?;
+        let mut out = Vec::new();
+        for (element, at) in asked.elements().iter().zip(partitions) {
+            element.error()?;
+            let next = match element.offset() {
+                Offset::Offset(next) => next,
+                _ => {
+                    let (low, high) = self.consumer.fetch_watermarks(&at.topic, at.partition, ASK)?;
+                    if self.config.start == StartAt::Latest { high } else { low }
+                }
+            };
+            out.push(Start { at: at.clone(), next, metadata: element.metadata().to_owned() });
+        }
+        Ok(out)
+    }
+
+    /// Of these positions, those that the brokers no longer have, moved to the oldest message there is.
+    pub fn gone(&self, positions: &[(TopicPartition, i64)]) -> Result<Vec<(TopicPartition, i64, i64)>, Error> {
+        let mut out = Vec::new();
+        for (at, next) in positions {
+            let (low, high) = self.consumer.fetch_watermarks(&at.topic, at.partition, ASK)?;
+            if *next < low || *next > high {
+                out.push((at.clone(), *next, low));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Positions up to which messages were handed out.
+    pub fn positions(&self) -> Vec<(TopicPartition, i64)> {
+        self.open.iter().map(|(p, o)| (p.clone(), o.next)).collect()
+    }
+
+    /// Lets partitions that were given flow from there on.
+    pub fn begin(&mut self, starts: &[Start]) -> Result<(), Error> {
+        self.consumer.incremental_assign(&list(starts.iter().map(|s| (&s.at, Some(s.next)))))?;
+        self.opened(starts);
+        Ok(())
+    }
+
+    /// Lets partitions that flow already go on from there.
+    pub fn seek(&mut self, starts: &[Start]) -> Result<(), Error> {
+        // Nothing of what was fetched before may come after.
+        starts.iter().for_each(|s| drop(self.open.remove(&s.at)));
+        let partitions = list(starts.iter().map(|s| (&s.at, None)));
+        self.consumer.incremental_unassign(&partitions)?;
+        self.begin(starts)
+    }
+
+    fn opened(&mut self, starts: &[Start]) {
+        for start in starts {
+            let open = Open { next: start.next, batch: Messages::default(), since: Instant::now(), paused: false };
+            self.open.insert(start.at.clone(), open);
+        }
+    }
+
+    /// Lets partitions go that were taken.
+    pub fn end(&mut self, partitions: &[TopicPartition]) {
+        partitions.iter().for_each(|p| drop(self.open.remove(p)));
+        if let Err(error) = self.consumer.incremental_unassign(&list(partitions.iter().map(|p| (p, None)))) {
+            self.consumer.context().trouble(&error, "partitions were not given back");
+        }
+    }
+
+    /// Stops or goes on fetching.
+    pub fn pause(&mut self, partitions: &[TopicPartition], paused: bool) {
+        let partitions: Vec<&TopicPartition> = partitions.iter().filter(|p| self.open.contains_key(*p)).collect();
+        partitions.iter().for_each(|p| {
+            self.open.entry((*p).clone()).and_modify(|o| o.paused = paused);
+        });
+        let list = list(partitions.into_iter().map(|p| (p, None)));
+        let done = if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        if let Err(error) = done {
+            self.consumer.context().trouble(&error, "partitions were not paused");
+        }
+    }
+
+    /// Says why something failed, and counts it.
+    pub fn trouble(&self, error: &Error, doing: &str) {
+        self.consumer.context().trouble(error, doing);
+    }
+}
+
+fn consumer(id: &Arc<str>, config: &KafkaConfig) -> Result<BaseConsumer<Context>, SettingsError> {
+    let mut settings = client(&config.brokers, &config.security, &config.client)?;
+    settings
+        .set("group.id", &config.group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("isolation.level", "read_committed")
+        .set("statistics.interval.ms", STATISTICS_MS.to_string());
+    let mut default = |name: &str, value: &str| {
+        if !config.client.contains_key(name) {
+            settings.set(name, value);
+        }
+    };
+    // A process that was killed is missed soon; what it read is rebuilt by the others.
+    default("session.timeout.ms", "10000");
+    default("heartbeat.interval.ms", "2000");
+    // Records are wanted when they come, and in large pieces when many wait.
+    default("fetch.wait.max.ms", "50");
+    default("queued.max.messages.kbytes", "16384");
+    default("topic.metadata.refresh.interval.ms", "30000");
+    default("reconnect.backoff.max.ms", "2000");
+    let context = Context::new(id, crate::kafka::brokers(&config.brokers));
+    Ok(settings.create_with_context(context)?)
+}
+
+/// Partitions as librdkafka lists them.
+pub(super) fn list<'a>(partitions: impl Iterator<Item = (&'a TopicPartition, Option<i64>)>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (at, next) in partitions {
+        let mut element = list.add_partition(&at.topic, at.partition);
+        if let Some(next) = next {
+            // Only a position that is none is refused.
+            let _ = element.set_offset(Offset::Offset(next));
+        }
+    }
+    list
+}
+
+/// Commits positions, without waiting for the answer.
+pub fn commit(consumer: &BaseConsumer<Context>, positions: &TopicPartitionList) -> Result<(), Error> {
+    consumer.commit(positions, CommitMode::Async)
+}
+
+/// Commits positions and waits for the answer.
+pub fn commit_now(consumer: &BaseConsumer<Context>, positions: &TopicPartitionList) -> Result<(), Error> {
+    consumer.commit(positions, CommitMode::Sync)
+}
+
+/// Positions with what is committed with each.
+pub fn positions(of: &[Start]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for start in of {
+        let mut element = list.add_partition(&start.at.topic, start.at.partition);
+        let _ = element.set_offset(Offset::Offset(start.next));
+        element.set_metadata(&start.metadata);
+    }
+    list
+}
