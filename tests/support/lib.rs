@@ -1,5 +1,7 @@
 //! What black-box tests share: finding the built program, running it, a free loopback port.
 
+pub mod kafka;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

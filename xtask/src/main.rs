@@ -5,6 +5,7 @@ mod bench;
 mod demo;
 mod engine;
 mod eval;
+mod kafka;
 mod layers;
 mod markers;
 mod plugins;
@@ -27,7 +28,7 @@ struct Args {
 enum Verb {
     /// Builds every plugin (plugins/*, tests/plugins/*) into target/plugins/NAME.wasm.
     Plugins,
-    /// Everything that must pass: plugins, format, layers, all tests. The last line counts them.
+    /// Everything that must pass: plugins, format, layers, all tests (with a Kafka broker). The last line counts them.
     Test {
         /// The libtorch backend too, with its own tests and those of the engine that need it. Stands first.
         #[arg(long)]
@@ -47,6 +48,11 @@ enum Verb {
     },
     /// Fetches libtorch (540 MB) where LIBTORCH names none, and builds the backend that the engine loads.
     Torch,
+    /// A Kafka broker on loopback, for tests that are run by hand.
+    Kafka {
+        #[command(subcommand)]
+        verb: kafka::Verb,
+    },
     /// Checks that no room of host/src imports what it must not.
     Layers {
         /// Print the table of ARCHITECTURE.md instead.
@@ -81,9 +87,10 @@ enum Verb {
 fn main() -> anyhow::Result<()> {
     match Args::parse().verb {
         Verb::Plugins => plugins::run(),
-        Verb::Test { torch, args } => test::run(torch, &args),
+        Verb::Test { torch, args } => test::run(torch, &args, test::in_ci()),
         Verb::Ci { lints, torch } => test::ci(lints, torch),
         Verb::Torch => torch::run(),
+        Verb::Kafka { verb } => kafka::run(verb),
         Verb::Layers { print } => layers::run(print),
         Verb::Demo => demo::run(),
         Verb::Eval { recipe } => eval::run(recipe),

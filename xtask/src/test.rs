@@ -1,7 +1,7 @@
 //! All that must pass, in one command, with one line at the end that counts.
 
 use crate::shell::{cargo, must, say, show, works};
-use crate::{layers, plugins, torch};
+use crate::{kafka, layers, plugins, torch};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 /// All of the workspace that builds without libtorch.
 const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "kaminari-torch"];
 
-/// Runs `test`. Fetches what is missing: the guest target (by rustup), crates (by cargo) and, for `torch`, libtorch (by
-/// pip).
-pub fn run(torch: bool, args: &[String]) -> Result<()> {
+/// Runs `test`. Fetches what is missing: the guest target (by rustup), crates (by cargo), Kafka (by Maven) and, for
+/// `torch`, libtorch (by pip). A Kafka broker that cannot be had fails a `strict` run; in others its tests are skipped.
+pub fn run(torch: bool, args: &[String], strict: bool) -> Result<()> {
     say("fetching crates where they are missing, then building plugins, the program and the tests");
     plugins::run()?;
     // With the tests in one go: dev-dependencies turn features on, and two resolutions would build the engine twice.
@@ -23,7 +23,15 @@ pub fn run(torch: bool, args: &[String]) -> Result<()> {
     }
     say("clippy is left to `cargo xtask ci --lints`: it checks every dependency once more");
     layers::run(false)?;
-    tests(torch, args)
+    if !tests(torch, args, strict)? {
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+/// True where the environment says that this is continuous integration.
+pub fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|ci| !ci.is_empty() && ci != "false" && ci != "0")
 }
 
 /// Runs `ci`.
@@ -39,11 +47,11 @@ pub fn ci(lints: bool, torch: bool) -> Result<()> {
             must(torch::cargo_with_libtorch()?.args(["clippy", "--release", "-p", "kaminari-torch"]).args(STRICT))?;
         }
     }
-    run(torch, &[])
+    run(torch, &[], true)
 }
 
-/// `cargo test`, and the sum over all its binaries as the last line.
-fn tests(torch: bool, args: &[String]) -> Result<()> {
+/// `cargo test`, and the sum over all its binaries as the last line. True if all is well.
+fn tests(torch: bool, args: &[String], strict: bool) -> Result<bool> {
     let (own, harness) = match args.iter().position(|a| a == "--") {
         Some(at) => (&args[..at], &args[at + 1..]),
         None => (args, &[][..]),
@@ -58,18 +66,28 @@ fn tests(torch: bool, args: &[String]) -> Result<()> {
         backend.args(["test", "--release", "-p", "kaminari-torch", "--no-fail-fast"]);
         commands.push(backend);
     }
-    commands.push(workspace);
     let (mut counter, mut good) = (Counter::default(), true);
+    // Lives until the tests have run.
+    let kafka = kafka::for_tests();
+    match &kafka {
+        Ok(kafka) => {
+            workspace.envs(kafka.env.iter().map(|(name, value)| (name, value)));
+        }
+        Err(error) if strict => {
+            println!("FAILED: {error:#}");
+            counter.failed += 1;
+        }
+        // Each test that needs it says that it is skipped.
+        Err(error) => say(&format!("{error:#}")),
+    }
+    commands.push(workspace);
     for mut command in commands {
         say(&show(&command));
         command.args(["--", "--show-output"]).args(harness);
         good &= counted(&mut command, &mut counter)?;
     }
     println!("{}", counter.summary());
-    if !good || counter.failed > 0 {
-        std::process::exit(1);
-    }
-    Ok(())
+    Ok(good && counter.failed == 0)
 }
 
 /// Shows what is worth it of the tests' output and counts; true if the command ended well.
