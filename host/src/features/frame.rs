@@ -49,6 +49,21 @@ impl FrameBuilder {
         std::mem::take(&mut self.frames)
     }
 
+    /// What later frames depend on: the levels of its entities. Empty when no feature compares with them. A window that
+    /// has begun and frames that were not taken are not in it.
+    pub fn save(&self) -> Vec<u8> {
+        self.levels.as_ref().map(Levels::save).unwrap_or_default()
+    }
+
+    /// Adds the saved levels of the entities that this worker `owns`; call it for what each worker has saved, however
+    /// many there were. Refused: another version, levels that lack what is asked for, values that cannot be.
+    pub fn restore(&mut self, bytes: &[u8], owns: impl Fn(&EntityKey) -> bool) -> Result<(), String> {
+        match &mut self.levels {
+            Some(levels) if !bytes.is_empty() => levels.restore(bytes, owns).map_err(|e| e.to_string()),
+            _ => Ok(()),
+        }
+    }
+
     /// Entities whose level was forgotten to stay within bounds.
     pub fn forgotten(&self) -> u64 {
         self.levels.as_ref().map_or(0, Levels::forgotten)
@@ -96,5 +111,54 @@ impl WindowSink for FrameBuilder {
         let batch =
             RecordBatch::try_new(self.schema.clone(), columns).expect("one value per feature was pushed for every key");
         self.frames.push(FeatureFrame { window, kind, keys, batch });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Addr;
+    use proptest::prelude::*;
+
+    fn fire(builder: &mut FrameBuilder, n: u64, rows: &[(u8, u64)]) -> String {
+        let window = WindowInfo { start_ns: n * 1_000_000_000, end_ns: (n + 1) * 1_000_000_000, ..NOWHEN };
+        builder.begin(&window, KeyKind::DstAddr, rows.len());
+        for (who, flows) in rows {
+            let key = EntityKey { kind: KeyKind::DstAddr, addr: Addr::from_v4_bytes([192, 0, 2, *who]), extra: 0 };
+            builder.row(&key, &Aggregate { flows: *flows, bytes: flows * 90, packets: *flows, ..Aggregate::default() });
+        }
+        builder.end();
+        format!("{:?}", builder.take())
+    }
+
+    const NOWHEN: WindowInfo = WindowInfo { start_ns: 0, end_ns: 0, revision: 0, watermark_ns: 0, partial: false };
+
+    proptest! {
+        #[test]
+        fn a_restored_builder_makes_the_same_frames(
+            windows in prop::collection::vec(prop::collection::vec((0u8..20, 0u64..100_000), 0..10), 1..30),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let new = || FrameBuilder::new(&["flows", "rel_flows", "rel_bytes", "rel_uniq_src"], 8.0, 15);
+            let (mut whole, mut restored) = (new(), new());
+            let cut = cut.index(windows.len() + 1);
+            for (n, rows) in windows[..cut].iter().enumerate() {
+                fire(&mut whole, n as u64, rows);
+            }
+            restored.restore(&whole.save(), |_| true).unwrap();
+            for (n, rows) in windows.iter().enumerate().skip(cut) {
+                prop_assert_eq!(fire(&mut restored, n as u64, rows), fire(&mut whole, n as u64, rows));
+            }
+        }
+    }
+
+    #[test]
+    fn without_relative_features_there_is_nothing_to_save() {
+        let mut plain = FrameBuilder::new(&["flows"], 8.0, 15);
+        assert!(plain.save().is_empty());
+        plain.restore(&[], |_| true).unwrap();
+        let relative = FrameBuilder::new(&["rel_flows"], 8.0, 15).save();
+        plain.restore(&relative, |_| true).unwrap();
+        assert!(FrameBuilder::new(&["rel_flows"], 8.0, 15).restore(b"{}", |_| true).is_err());
     }
 }

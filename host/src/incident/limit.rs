@@ -1,5 +1,6 @@
 //! New incidents a minute of event time. What is withheld is counted per minute and told when the minute is over.
 
+use crate::model::saved::{Loader, NotLoaded, Saver};
 use crate::model::{EntityKey, Severity, time::SECOND};
 use std::collections::HashSet;
 
@@ -73,5 +74,26 @@ impl RateLimit {
     pub fn withhold(&mut self, entity: EntityKey, severity: Severity) -> bool {
         self.worst = self.worst.max(severity);
         self.withheld.insert(entity)
+    }
+
+    /// Where the minute stands.
+    pub fn save(&self, s: &mut Saver) {
+        s.u64(self.minute);
+        s.u32(self.opened);
+        s.severity(self.worst);
+        s.count(self.withheld.len());
+        let mut withheld: Vec<&EntityKey> = self.withheld.iter().collect();
+        withheld.sort_unstable();
+        withheld.into_iter().for_each(|key| s.key(key));
+    }
+
+    /// As it was saved, under this limit.
+    pub fn load(per_minute: u32, l: &mut Loader<'_>) -> Result<Self, NotLoaded> {
+        let (minute, opened, worst) = (l.u64()?, l.u32()?, l.severity()?);
+        if minute >= u64::MAX / MINUTE {
+            return Err(NotLoaded::Insane("a minute out of bounds"));
+        }
+        let withheld = (0..l.count(5)?).map(|_| l.key()).collect::<Result<_, _>>()?;
+        Ok(Self { per_minute, minute, opened, withheld, worst })
     }
 }

@@ -15,6 +15,9 @@ mod merge;
 mod prefixes;
 #[cfg(test)]
 mod properties;
+mod save;
+#[cfg(test)]
+mod save_tests;
 #[cfg(test)]
 mod tests;
 mod track;

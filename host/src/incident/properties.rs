@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use std::collections::HashMap;
 
 /// A few entities of all levels, in windows with gaps and re-firings.
-fn stream() -> impl Strategy<Value = Vec<(u64, Vec<Detection>)>> {
+pub(super) fn stream() -> impl Strategy<Value = Vec<(u64, Vec<Detection>)>> {
     let one = (0u8..14, 0.0..5000.0f64, 0u8..3, 0u8..2).prop_map(|(who, packets, severity, detector)| {
         let key = match who {
             0..=1 => prefix(),
@@ -41,7 +41,7 @@ fn run(plan: &IncidentPlan, stream: &[(u64, Vec<Detection>)]) -> Vec<IncidentEve
     events
 }
 
-fn plans() -> impl Strategy<Value = IncidentPlan> {
+pub(super) fn plans() -> impl Strategy<Value = IncidentPlan> {
     (1u32..4, 1u32..5, 1u32..5, 1u32..6, 0.2..1.0f64, prop_oneof![Just(1000u32), 1u32..4], 1u64..30).prop_map(
         |(open_m, open_n, close_after_windows, cover_min_hosts, dominant_share, max_open_per_minute, interval)| {
             IncidentPlan {

@@ -2,10 +2,14 @@
 //! where it has come, keeps its number.
 
 use crate::model::WindowInfo;
+use crate::model::saved::{Loader, NotLoaded, Saver};
 use std::collections::VecDeque;
 
 /// How many windows back a re-fired window may still open an incident.
 pub const MEMORY_WINDOWS: u64 = 256;
+
+/// Numbers stay far from where sums of them would overflow.
+pub const NUMBER_MAX: u64 = 1 << 62;
 
 /// Which window was observed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,4 +50,31 @@ impl Windows {
     pub fn last(&self) -> u64 {
         self.last
     }
+
+    /// Numbers are not saved: they go up one by one to the last.
+    pub fn save(&self, s: &mut Saver) {
+        s.u64(self.last);
+        s.count(self.starts.len());
+        self.starts.iter().for_each(|(start, _)| s.u64(*start));
+    }
+
+    /// As they were saved.
+    pub fn load(l: &mut Loader<'_>) -> Result<Self, NotLoaded> {
+        let last = load_number(l)?;
+        let n = l.count(8)? as u64;
+        if n > last.min(MEMORY_WINDOWS) {
+            return Err(NotLoaded::Insane("more windows than it remembers"));
+        }
+        let starts = (0..n).map(|i| Ok((l.u64()?, last - n + 1 + i))).collect::<Result<VecDeque<_>, _>>()?;
+        if !starts.iter().is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(NotLoaded::Insane("windows out of order"));
+        }
+        Ok(Self { starts, last })
+    }
+}
+
+/// The number of a window.
+pub fn load_number(l: &mut Loader<'_>) -> Result<u64, NotLoaded> {
+    let number = l.u64()?;
+    if number <= NUMBER_MAX { Ok(number) } else { Err(NotLoaded::Insane("a window number out of bounds")) }
 }

@@ -14,6 +14,7 @@ pub mod frames;
 pub mod incident;
 pub mod key;
 pub mod output;
+pub mod saved;
 pub mod schema;
 pub mod sketch;
 pub mod time;
