@@ -28,7 +28,7 @@ const TABLE: &[(&str, &[&str], &str)] = &[
     ("detect", &["model", "config", "telemetry", "calibration"], "stage"),
     ("incident", STAGE, "stage"),
     ("sink", SPEAKS_KAFKA, "stage"),
-    ("generate", &["model"], "test traffic; no part of the engine"),
+    ("generate", &["model", "config", "kafka"], "test traffic; no part of the engine"),
     ("train", &["model", "calibration", "inference"], "rows to a model; no part of the running engine"),
     ("evaluate", &["model"], "scores against labels; no part of the running engine"),
     ("pipeline", ANY, "the only room that knows all stages"),

@@ -17,6 +17,8 @@ pub struct State {
     pub metrics: PrometheusHandle,
     /// True once every source listens, and until the stop begins.
     pub ready: Arc<AtomicBool>,
+    /// Sources that have somebody to ask, and whether that one answers.
+    pub sources: Vec<(Arc<str>, Arc<AtomicBool>)>,
     /// In `/version`.
     pub plan_digest: Arc<str>,
 }
@@ -28,18 +30,24 @@ pub async fn bind(listen: SocketAddr) -> std::io::Result<tokio::net::TcpListener
 
 /// Serves until the runtime ends.
 pub async fn serve(listener: tokio::net::TcpListener, state: State) -> std::io::Result<()> {
-    let State { metrics, ready, plan_digest } = state;
+    let State { metrics, ready, sources, plan_digest } = state;
     let metrics = move || async move {
         publish_process();
         metrics.run_upkeep();
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())
     };
+    // Names what is missing. Lag is no reason: under attack it grows, and taking processes away would not help.
     let readyz = move || async move {
-        if ready.load(Ordering::Relaxed) {
-            (StatusCode::OK, "{\"ready\":true}\n")
-        } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "{\"ready\":false}\n")
-        }
+        let silent: Vec<&str> =
+            sources.iter().filter(|(_, up)| !up.load(Ordering::Relaxed)).map(|(id, _)| &**id).collect();
+        let running = ready.load(Ordering::Relaxed);
+        let is_ready = running && silent.is_empty();
+        let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let body = match (running, silent.is_empty()) {
+            (false, _) | (_, true) => serde_json::json!({"ready": is_ready}),
+            (true, false) => serde_json::json!({"ready": false, "not_connected": silent}),
+        };
+        (status, format!("{body}\n"))
     };
     let version = move || async move {
         let body = serde_json::json!({"version": env!("CARGO_PKG_VERSION"), "plan_digest": &*plan_digest});

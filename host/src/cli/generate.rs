@@ -1,7 +1,7 @@
 //! `kaminari generate`: labelled flow traffic into a capture file or onto the network, or a configuration to start from.
 //! Datagrams go where they were asked to go, the summary to stderr, the labels to `--truth`, the configuration to stdout.
 
-use crate::generate::output::{Output, PcapOutput, Speed, UdpOutput, drive};
+use crate::generate::output::{KafkaOutput, Output, PcapOutput, Speed, UdpOutput, drive};
 use crate::generate::{AttackSpec, Generator, Options, Truth, Version};
 use crate::model::time::{SECOND, now_ns, rfc3339};
 use clap::{Args, Subcommand};
@@ -39,6 +39,12 @@ struct FlowsArgs {
     /// Send to a collector, at the pace of event time.
     #[arg(long, value_name = "HOST:PORT", group = "output", value_parser = resolve)]
     udp: Option<SocketAddr>,
+    /// Write datagrams to a topic of these brokers, keyed by exporter.
+    #[arg(long, value_name = "HOST:PORT,...", group = "output", requires = "topic")]
+    kafka: Option<String>,
+    /// The topic for --kafka.
+    #[arg(long, requires = "kafka")]
+    topic: Option<String>,
     /// Length of the traffic.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     seconds: f64,
@@ -51,7 +57,7 @@ struct FlowsArgs {
     /// The same seed gives the same traffic.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Event time of the start (RFC 3339); by default now for --udp, 2026-01-01 for --pcap.
+    /// Event time of the start (RFC 3339); by default now for --udp and --kafka, 2026-01-01 for --pcap.
     #[arg(long, value_name = "TIME", value_parser = time)]
     start: Option<u64>,
     /// One exporter per version named.
@@ -122,7 +128,7 @@ fn flows(args: FlowsArgs) -> miette::Result<()> {
     if args.attacks.is_some() {
         attacks.extend(AttackSpec::demo());
     }
-    let default_start = if args.udp.is_some() { now_ns() } else { PCAP_START_NS };
+    let default_start = if args.pcap.is_none() { now_ns() } else { PCAP_START_NS };
     let options = Options {
         seconds: args.seconds,
         rate: args.rate,
@@ -134,10 +140,13 @@ fn flows(args: FlowsArgs) -> miette::Result<()> {
         attacks,
     };
     let mut generator = Generator::new(&options).into_diagnostic()?;
-    let (mut output, speed): (Box<dyn Output>, Speed) = match (&args.pcap, args.udp) {
-        (Some(path), _) => (Box::new(PcapOutput::create(path).into_diagnostic()?), Speed::Max),
-        (None, Some(to)) => (Box::new(UdpOutput::connect(to, generator.exporters()).into_diagnostic()?), args.speed),
-        (None, None) => return Err(miette!("name an output: --pcap FILE or --udp HOST:PORT")),
+    let (mut output, speed): (Box<dyn Output>, Speed) = match (&args.pcap, args.udp, args.kafka.zip(args.topic)) {
+        (Some(path), ..) => (Box::new(PcapOutput::create(path).into_diagnostic()?), Speed::Max),
+        (_, Some(to), _) => (Box::new(UdpOutput::connect(to, generator.exporters()).into_diagnostic()?), args.speed),
+        (.., Some((brokers, topic))) => {
+            (Box::new(KafkaOutput::connect(&brokers, &topic).into_diagnostic()?), args.speed)
+        }
+        _ => return Err(miette!("name an output: --pcap FILE, --udp HOST:PORT or --kafka HOST:PORT --topic TOPIC")),
     };
     let bar = progress_bar(&generator);
     let start_ns = generator.now_ns();

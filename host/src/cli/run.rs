@@ -35,17 +35,22 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
     // Signals are caught before anything runs, so that none can fall between.
     let runtime = signals::runtime()?;
     let ready = Arc::new(AtomicBool::new(false));
-    if plan.api.enabled {
-        let listener = runtime
-            .block_on(api::bind(plan.api.listen))
-            .map_err(|e| miette!("api cannot listen on {}: {e} (`[api] listen` sets it)", plan.api.listen))?;
-        tracing::info!("api on http://{}", listener.local_addr().into_diagnostic()?);
-        let state =
-            api::State { metrics: metrics.clone(), ready: ready.clone(), plan_digest: plan.digest.as_str().into() };
-        runtime.spawn(api::serve(listener, state));
-    }
+    let listener = match plan.api.enabled {
+        true => Some(
+            runtime
+                .block_on(api::bind(plan.api.listen))
+                .map_err(|e| miette!("api cannot listen on {}: {e} (`[api] listen` sets it)", plan.api.listen))?,
+        ),
+        false => None,
+    };
     let mut signals = runtime.block_on(async { Signals::catch() })?;
     let running = Running::start(built, None, None).map_err(|e| super::build_failed(&plan, e))?;
+    if let Some(listener) = listener {
+        tracing::info!("api on http://{}", listener.local_addr().into_diagnostic()?);
+        let (metrics, ready, sources) = (metrics.clone(), ready.clone(), running.connected().to_vec());
+        let state = api::State { metrics, ready, sources, plan_digest: plan.digest.as_str().into() };
+        runtime.spawn(api::serve(listener, state));
+    }
     ready.store(true, Ordering::Relaxed);
     tracing::info!(plan_digest = plan.digest, "running after {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
     runtime.block_on(signals.until_stopped(&running, Duration::from_millis(100)));

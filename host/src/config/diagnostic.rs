@@ -64,6 +64,8 @@ codes! {
     WRONG_MODEL = "wrong_model";
     /// A plugin does not take its configuration.
     DETECTOR_CONFIG = "detector_config";
+    /// What is asked of Kafka cannot be: settings that do not go together, brokers that do not answer, a missing topic.
+    KAFKA = "kafka";
     /// A sink cannot be opened.
     SINK_UNUSABLE = "sink_unusable";
 }

@@ -27,8 +27,22 @@ impl Resolver<'_> {
         let path = &format!("pipelines.{id}");
         let written: PipelineSection = self.read(path, entry)?;
 
-        let sources = self.required(path, "sources", written.sources, "sources = [\"NAME\"]");
+        let sources = self.required(path, "sources", written.sources.clone(), "sources = [\"NAME\"]");
         let sources = self.named_list(path, "sources", sources, |r, at, name| r.reference("sources", at, name));
+        if written.detectors.is_none() && self.takes_flows(&written.sinks) {
+            return self.forward(id, path, sources, &written);
+        }
+        let of_log = sources.iter().any(|s| self.word_of("sources", s, "type") == Some("kafka"));
+        if of_log && sources.len() > 1 {
+            let at = format!("{path}.sources");
+            let help = "put the topics into one source, or give each source a pipeline of its own";
+            self.bad(
+                &at,
+                format!("pipeline `{id}` reads a Kafka source and another one"),
+                "one Kafka source, or none",
+                help,
+            );
+        }
         let detectors = self.required(path, "detectors", written.detectors, "detectors = [\"NAME\"]");
         let judges = detectors.as_ref().map_or(0, Vec::len);
         let detectors = self.named_list(path, "detectors", detectors, |r, at, name| r.reference("detectors", at, name));
@@ -79,7 +93,7 @@ impl Resolver<'_> {
 
         let (rows, window) = match &written.rows {
             Some(rows) => self.rows(path, rows).map_or((None, None), |(rows, window)| (Some(rows), Some(window))),
-            None => (None, self.window(path, &written.window)),
+            None => (None, self.window(path, &written.window, of_log)),
         };
         let combine = match &written.combine {
             Some(combine) => Some(self.combine(&format!("{path}.combine"), combine, judges)?),
@@ -99,6 +113,57 @@ impl Resolver<'_> {
             incident: incident?,
             sinks,
             mode: mode?,
+            forward: false,
+        })
+    }
+
+    /// The word at a key of a named table, as it is written.
+    fn word_of(&self, section: &str, name: &str, key: &str) -> Option<&str> {
+        let entry = self.merged.named.get(section)?.get(name)?;
+        entry.value.get_ref().as_table()?.get(key)?.get_ref().as_str()
+    }
+
+    /// True when all these sinks take flow records.
+    fn takes_flows(&self, sinks: &[String]) -> bool {
+        !sinks.is_empty() && sinks.iter().all(|s| self.word_of("sinks", s, "content") == Some("flows"))
+    }
+
+    /// A pipeline that hands records on has no windows, and nobody judges them.
+    fn forward(
+        &mut self,
+        id: &str,
+        path: &str,
+        sources: Vec<Arc<str>>,
+        written: &PipelineSection,
+    ) -> Option<PipelinePlan> {
+        let sinks = self.list(&format!("{path}.sinks"), &written.sinks, |r, at, name| r.reference("sinks", at, name));
+        for key in ["keys", "features", "window", "rows", "combine", "incident", "mode"] {
+            let at = format!("{path}.{key}");
+            if self.findings.places.contains(&at) {
+                let help = "remove it, or name the `detectors` that judge the windows";
+                let text = format!("pipeline `{id}` only hands flow records on: it has no `{key}`");
+                self.bad(&at, text, "nobody judges here", help);
+            }
+        }
+        let window = self.window(
+            path,
+            &WindowSection { kind: Some("tumbling".into()), size_secs: Some(60.0), ..WindowSection::default() },
+            false,
+        );
+        Some(PipelinePlan {
+            id: Arc::from(id),
+            sources,
+            keys: Vec::new(),
+            window: window?,
+            rows: None,
+            features: Vec::new(),
+            level_half_life_windows: written.level_half_life_windows,
+            detectors: Vec::new(),
+            combine: None,
+            incident: self.incident(&format!("{path}.incident"), &IncidentSection::default())?,
+            sinks,
+            mode: Mode::Alert,
+            forward: true,
         })
     }
 
@@ -139,7 +204,7 @@ impl Resolver<'_> {
         known
     }
 
-    fn window(&mut self, pipeline: &str, written: &WindowSection) -> Option<WindowPlan> {
+    fn window(&mut self, pipeline: &str, written: &WindowSection, of_log: bool) -> Option<WindowPlan> {
         let path = &format!("{pipeline}.window");
         if !self.findings.places.contains(path) {
             return self.required(pipeline, "window", None, "window = { type = \"sliding\", size_secs = 10 }");
@@ -177,6 +242,8 @@ impl Resolver<'_> {
         let event_time = self.word(&at("event_time"), &written.event_time, &times);
         let out_of_order = written.out_of_order_secs.unwrap_or(match event_time {
             Some(EventTime::End | EventTime::Spread) => 5.0,
+            // Several collectors write to a partition, each a little behind the other.
+            _ if of_log => 1.0,
             _ => 0.0,
         });
         let max_spread = self.duration(&at("max_spread_secs"), written.max_spread_secs, false);

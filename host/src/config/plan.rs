@@ -279,6 +279,15 @@ pub struct PipelinePlan {
     pub sinks: Vec<Arc<str>>,
     /// Whether incidents leave.
     pub mode: Mode,
+    /// It hands flow records on as they are and judges nothing: all its sinks take flows.
+    pub forward: bool,
+}
+
+impl PipelinePlan {
+    /// True when it judges nothing.
+    pub fn is_forward(&self) -> bool {
+        self.forward
+    }
 }
 
 /// `rows = {...}` of a pipeline: its sources' lines are windows of features already.

@@ -47,6 +47,8 @@ pub enum GenerateError {
     Write { path: PathBuf, error: std::io::Error },
     #[error("cannot send from {from} to {to}: {error}{}", send_help(error))]
     Send { from: SocketAddr, to: SocketAddr, error: std::io::Error },
+    #[error("cannot write to topic {topic} at {brokers}: {why}")]
+    Kafka { brokers: String, topic: String, why: String },
 }
 
 fn send_help(error: &std::io::Error) -> &'static str {

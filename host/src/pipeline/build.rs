@@ -2,10 +2,12 @@
 //! What cannot be built is a [`Problem`] with the place in the config that asked for it; all are found in one go.
 
 use super::collect::{Collector, Wanted};
+use super::kafka::{self, Letters};
 use super::models;
 use super::scores::ScoreWriter;
 use super::state::{self, Keeper};
 use super::worker::Worker;
+use crate::checkpoint::Store;
 use crate::config::decode_options::DecodeOptions;
 use crate::config::registry::Registry;
 use crate::config::{Mode, PipelinePlan, Plan, code};
@@ -13,10 +15,12 @@ use crate::detect::follow::Followers;
 use crate::detect::{Combiner, DetectError, Detector, Offer, PluginDetector};
 use crate::features::{FEATURES, FrameBuilder, catalogue};
 use crate::incident::{Context, IncidentTracker};
-use crate::model::{FeatureFrame, KeyLevel, Needs};
+use crate::model::{Content, FeatureFrame, KeyLevel, Needs};
 use crate::plugin::{CallErrorKind, LoadedPlugin, PluginError, PluginHost, PluginReply};
+use crate::sink::kafka::KafkaSinkConfig;
 use crate::sink::{SINKS, Sink};
 use crate::source::file::{self, FileConfig, FileReader};
+use crate::source::kafka::{Feed, KafkaConfig};
 use crate::source::udp::{self, UdpConfig, UdpReceiver};
 use crate::source::{SOURCES, SourceError};
 use crate::window::{Hasher, Ingest, Shard};
@@ -88,7 +92,20 @@ pub enum Input {
 /// A source ready to run.
 pub(super) enum BuiltSource {
     Udp { receivers: Vec<UdpReceiver>, config: UdpConfig },
+    Kafka(Box<BuiltLog>),
     File(Vec<(FileReader, DecodeOptions)>),
+}
+
+/// A Kafka source, and what it takes to make its pipelines each time that a partition begins.
+pub(super) struct BuiltLog {
+    pub(super) feed: Feed,
+    pub(super) config: KafkaConfig,
+    pub(super) plan: Plan,
+    pub(super) pipelines: Vec<Arc<str>>,
+    pub(super) judges: Arc<Judges>,
+    pub(super) in_transaction: BTreeMap<Arc<str>, KafkaSinkConfig>,
+    pub(super) letters: Option<Arc<Letters>>,
+    pub(super) store: Option<Arc<Store>>,
 }
 
 /// A pipeline ready to run.
@@ -107,6 +124,8 @@ pub struct Built {
     pub(super) sources: BTreeMap<Arc<str>, BuiltSource>,
     pub(super) pipelines: Vec<BuiltPipeline>,
     pub(super) sinks: BTreeMap<Arc<str>, Box<dyn Sink>>,
+    /// Sources -> sinks that take their flow records as they are.
+    pub(super) forwards: Vec<(Vec<Arc<str>>, Vec<Arc<str>>)>,
     pub(super) live: bool,
     /// Keeps the plugin engine's clock ticking.
     pub(super) host: Option<Arc<PluginHost>>,
@@ -116,15 +135,17 @@ pub struct Built {
 
 /// Everything that `validate` can try without starting: plugins and detectors.
 pub fn check(plan: &Plan) -> Vec<Problem> {
-    let (host, plugins, mut problems) = match plugins(plan) {
-        Ok(loaded) => (loaded.host, loaded.plugins, loaded.problems),
+    let (judges, mut problems) = match plugins(plan) {
+        Ok(loaded) => (loaded.judges, loaded.problems),
         Err(problem) => return vec![problem],
     };
     for pipeline in plan.pipelines.values() {
-        if let Err(more) = detectors(plan, pipeline, &plugins, &host) {
+        if let Err(more) = judges.detectors(plan, pipeline) {
             problems.extend(more);
         }
     }
+    problems.extend(kafka::problems(plan));
+    problems.extend(kafka::unreachable(plan));
     problems.sort_by(|a, b| a.path.cmp(&b.path));
     problems.dedup();
     problems
@@ -138,10 +159,25 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
         Input::Frames { wanted, frames } => return build_frames(plan, wanted, &frames),
     };
     let loaded = plugins(plan).map_err(|p| BuildError::Problems(vec![p]))?;
-    let Loaded { host, plugins, mut problems, told } = loaded;
-    let mut pipelines = Vec::new();
+    let Loaded { judges: loaded, mut problems, told } = loaded;
+    problems.extend(kafka::problems(plan));
+    let (mut pipelines, mut forwards) = (Vec::new(), Vec::new());
     for pipeline in plan.pipelines.values() {
-        let judges = || detectors(plan, pipeline, &plugins, &host);
+        let of_log = live && kafka::is_of_log(plan, pipeline);
+        if !of_log {
+            let flows = |s: &&Arc<str>| plan.sinks.get(*s).is_some_and(|s| crate::sink::content(s) == Content::Flows);
+            let sinks: Vec<Arc<str>> = pipeline.sinks.iter().filter(flows).cloned().collect();
+            forwards.push((pipeline.sources.clone(), sinks));
+        }
+        if pipeline.is_forward() {
+            continue;
+        }
+        let judges = || loaded.detectors(plan, pipeline);
+        if of_log {
+            // Made again for every partition; what is wrong is told now.
+            problems.extend(judges().err().into_iter().flatten());
+            continue;
+        }
         // The config has warned about levels that nobody judges.
         let levels: Vec<KeyLevel> = pipeline.keys.iter().copied().filter(|k| plan.judges(pipeline, k.kind)).collect();
         match build_pipeline(plan, pipeline, &levels, judges, scores.as_ref(), live) {
@@ -156,11 +192,14 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
         pipelines.iter_mut().for_each(|p| p.plan.sinks.clone_from(&ids));
     } else {
         for (id, component) in &plan.sinks {
+            if kafka::only_in_transactions(plan, id) {
+                continue;
+            }
             match crate::sink::build(component) {
                 Ok(sink) => drop(sinks.insert(id.clone(), sink)),
                 Err(error) => problems.push(Problem {
                     code: code::SINK_UNUSABLE,
-                    path: format!("sinks.{id}.path"),
+                    path: if component.kind == "kafka" { format!("sinks.{id}") } else { format!("sinks.{id}.path") },
                     message: error.to_string(),
                     help: None,
                 }),
@@ -183,6 +222,10 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
         }
         None => {
             for (id, component) in &plan.sources {
+                if component.kind == crate::source::kafka::DEF.kind {
+                    sources.insert(id.clone(), BuiltSource::Kafka(Box::new(kafka::build(plan, component, &loaded)?)));
+                    continue;
+                }
                 let built = build_source(id, component)?;
                 if let (BuiltSource::Udp { .. }, Some(address)) = &built {
                     bound.push((id.clone(), *address));
@@ -191,7 +234,7 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
             }
         }
     }
-    Ok(Built { sources, pipelines, sinks, live, host: Some(host), bound })
+    Ok(Built { sources, pipelines, sinks, forwards, live, host: Some(loaded.host.clone()), bound })
 }
 
 /// One pipeline whose detectors are replaced by a collector of frames: no plugin is loaded.
@@ -210,6 +253,7 @@ fn build_frames(plan: &Plan, wanted: Wanted, frames: &Sender<FeatureFrame>) -> R
         sources: BTreeMap::from([(id, file)]),
         pipelines: vec![built],
         sinks: BTreeMap::new(),
+        forwards: Vec::new(),
         live: false,
         host: None,
         bound: Vec::new(),
@@ -267,6 +311,8 @@ fn replay_source<'a>(
     let bad = |e: crate::config::ConfigError| BuildError::Input(e.to_string());
     let mut decode = if component.kind == udp::DEF.kind {
         component.config::<UdpConfig>().map_err(bad)?.decode
+    } else if component.kind == crate::source::kafka::DEF.kind {
+        component.config::<KafkaConfig>().map_err(bad)?.decode
     } else {
         component.config::<FileConfig>().map_err(bad)?.decode
     };
@@ -281,10 +327,15 @@ fn replay_source<'a>(
 
 type Plugins = BTreeMap<Arc<str>, Arc<LoadedPlugin>>;
 
-/// Plugins, and the models that they may score with.
-struct Loaded {
+/// Plugins, and the models that they may score with: what detectors are made of.
+pub(super) struct Judges {
     host: Arc<PluginHost>,
     plugins: Plugins,
+}
+
+/// What could be loaded, and what could not.
+struct Loaded {
+    judges: Arc<Judges>,
     problems: Vec<Problem>,
     told: Vec<models::Told>,
 }
@@ -307,7 +358,7 @@ fn plugins(plan: &Plan) -> Result<Loaded, Problem> {
             Err(error) => problems.push(plugin_problem(id, plugin, &error)),
         }
     }
-    Ok(Loaded { host, plugins: loaded, problems, told })
+    Ok(Loaded { judges: Arc::new(Judges { host, plugins: loaded }), problems, told })
 }
 
 fn plugin_problem(id: &str, plan: &crate::config::PluginPlan, error: &PluginError) -> Problem {
@@ -325,32 +376,33 @@ fn plugin_problem(id: &str, plan: &crate::config::PluginPlan, error: &PluginErro
     Problem { code: code::PLUGIN_REFUSED, path: format!("plugins.{id}.{key}"), message: error.to_string(), help: None }
 }
 
-/// The detectors of one worker.
-fn detectors(
-    plan: &Plan,
-    pipeline: &PipelinePlan,
-    plugins: &Plugins,
-    host: &PluginHost,
-) -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> {
-    let scorer = host.frame_scorer();
-    let names: Vec<&str> = pipeline.features.iter().map(String::as_str).collect();
-    let offer = Offer {
-        pipeline: pipeline.id.clone(),
-        schema: crate::features::schema(&names),
-        window_secs: pipeline.window.size_ns as f64 / 1e9,
-        levels: pipeline.keys.iter().map(|k| k.kind).collect(),
-    };
-    let (mut built, mut problems): (Vec<Box<dyn Detector>>, _) = (Vec::new(), Vec::new());
-    for id in &pipeline.detectors {
-        let Some(detector) = plan.detectors.get(id) else { continue };
-        // A plugin that did not load has its own problem.
-        let Some(plugin) = plugins.get(&detector.plugin) else { continue };
-        match PluginDetector::new(plugin.clone(), detector, &offer, &scorer) {
-            Ok(detector) => built.push(Box::new(detector)),
-            Err(error) => problems.push(detector_problem(id, pipeline, &error)),
+impl Judges {
+    /// The detectors of one worker.
+    pub(super) fn detectors(
+        &self,
+        plan: &Plan,
+        pipeline: &PipelinePlan,
+    ) -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> {
+        let scorer = self.host.frame_scorer();
+        let names: Vec<&str> = pipeline.features.iter().map(String::as_str).collect();
+        let offer = Offer {
+            pipeline: pipeline.id.clone(),
+            schema: crate::features::schema(&names),
+            window_secs: pipeline.window.size_ns as f64 / 1e9,
+            levels: pipeline.keys.iter().map(|k| k.kind).collect(),
+        };
+        let (mut built, mut problems): (Vec<Box<dyn Detector>>, _) = (Vec::new(), Vec::new());
+        for id in &pipeline.detectors {
+            let Some(detector) = plan.detectors.get(id) else { continue };
+            // A plugin that did not load has its own problem.
+            let Some(plugin) = self.plugins.get(&detector.plugin) else { continue };
+            match PluginDetector::new(plugin.clone(), detector, &offer, &scorer) {
+                Ok(detector) => built.push(Box::new(detector)),
+                Err(error) => problems.push(detector_problem(id, pipeline, &error)),
+            }
         }
+        if problems.is_empty() { Ok(built) } else { Err(problems) }
     }
-    if problems.is_empty() { Ok(built) } else { Err(problems) }
 }
 
 /// What a plugin said about its configuration (then the place is in its own table) or about the columns it is offered.
@@ -389,7 +441,7 @@ fn detector_problem(id: &str, pipeline: &PipelinePlan, error: &DetectError) -> P
     }
 }
 
-fn build_pipeline(
+pub(super) fn build_pipeline(
     plan: &Plan,
     pipeline: &PipelinePlan,
     levels: &[KeyLevel],

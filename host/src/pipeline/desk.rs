@@ -1,14 +1,14 @@
 //! One per pipeline: waits for all workers' word on a close order, then tells the incident tracker window by window, in
 //! order of time, and hands its events to the sinks. In: judged orders. Out: incident events (and scored rows).
 
+use super::outlet::Outlet;
 use super::scores::ScoreWriter;
 use super::state::Keeper;
 use super::worker::{Judged, Scored};
 use crate::detect::follow::{Followers, Observed};
 use crate::incident::IncidentTracker;
 use crate::model::time::{now_ns, rfc3339};
-use crate::model::{Detection, WindowInfo};
-use crate::sink::worker::SinkHandle;
+use crate::model::{Content, Detection, Output, WindowInfo};
 use crate::telemetry::DETECTION_DELAY;
 use crossbeam_channel::Receiver;
 use metrics::{Histogram, histogram};
@@ -20,7 +20,7 @@ type Windows = BTreeMap<(u64, u32), (WindowInfo, Vec<Detection>)>;
 
 pub(super) struct Desk {
     tracker: IncidentTracker,
-    sinks: Vec<Arc<SinkHandle>>,
+    outlets: Vec<Box<dyn Outlet>>,
     scores: Option<ScoreWriter>,
     followers: Followers,
     keeper: Option<Keeper>,
@@ -32,13 +32,14 @@ pub(super) struct Desk {
     /// Live: `emitted_at` is the wall clock and the delay is measured. A replay repeats exactly instead.
     live: bool,
     delay: Histogram,
+    told: bool,
 }
 
 impl Desk {
     pub(super) fn new(
         pipeline: &Arc<str>,
         tracker: IncidentTracker,
-        sinks: Vec<Arc<SinkHandle>>,
+        outlets: Vec<Box<dyn Outlet>>,
         scores: Option<ScoreWriter>,
         (followers, keeper): (Followers, Option<Keeper>),
         workers: usize,
@@ -47,7 +48,7 @@ impl Desk {
         let delay = histogram!(DETECTION_DELAY, "pipeline" => pipeline.to_string());
         Self {
             tracker,
-            sinks,
+            outlets,
             scores,
             followers,
             keeper,
@@ -57,33 +58,14 @@ impl Desk {
             last_end_ns: 0,
             live,
             delay,
+            told: false,
         }
     }
 
     /// Runs until all workers have hung up, then closes what is open: `shutdown` when `stopped`, else the input ended.
     pub(super) fn run(mut self, input: &Receiver<Judged>, stopped: &AtomicBool) {
         while let Ok(judged) = input.recv() {
-            let (answers, windows, scored, observed) = self.waiting.entry(judged.seq).or_default();
-            *answers += 1;
-            scored.extend(judged.scored);
-            observed.extend(judged.observed);
-            for (window, detections) in judged.windows {
-                windows
-                    .entry((window.end_ns, window.revision))
-                    .or_insert_with(|| (window, Vec::new()))
-                    .1
-                    .extend(detections);
-            }
-            while self.waiting.get(&self.next).is_some_and(|(answers, ..)| *answers == self.workers) {
-                if let Some((_, windows, scored, observed)) = self.waiting.remove(&self.next) {
-                    self.followers.learn(self.next, observed);
-                    self.settle(windows, scored);
-                    if let Some(keeper) = &mut self.keeper {
-                        keeper.tick(&self.followers);
-                    }
-                }
-                self.next += 1;
-            }
+            self.take(judged);
         }
         if let Some(keeper) = &mut self.keeper {
             keeper.write(&self.followers);
@@ -96,6 +78,41 @@ impl Desk {
         {
             tracing::error!("scored rows are incomplete: {error}");
         }
+    }
+
+    /// One worker's word on a close order; what is complete by it is settled.
+    pub(super) fn take(&mut self, judged: Judged) {
+        let (answers, windows, scored, observed) = self.waiting.entry(judged.seq).or_default();
+        *answers += 1;
+        scored.extend(judged.scored);
+        observed.extend(judged.observed);
+        for (window, detections) in judged.windows {
+            windows
+                .entry((window.end_ns, window.revision))
+                .or_insert_with(|| (window, Vec::new()))
+                .1
+                .extend(detections);
+        }
+        while self.waiting.get(&self.next).is_some_and(|(answers, ..)| *answers == self.workers) {
+            if let Some((_, windows, scored, observed)) = self.waiting.remove(&self.next) {
+                self.followers.learn(self.next, observed);
+                self.settle(windows, scored);
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.tick(&self.followers);
+                }
+            }
+            self.next += 1;
+        }
+    }
+
+    /// What decides about later events.
+    pub(super) fn state(&mut self) -> (&mut IncidentTracker, &mut Followers) {
+        (&mut self.tracker, &mut self.followers)
+    }
+
+    /// True when something was told since it was last asked.
+    pub(super) fn has_told(&mut self) -> bool {
+        std::mem::take(&mut self.told)
     }
 
     fn settle(&mut self, windows: Windows, scored: Vec<Scored>) {
@@ -113,7 +130,7 @@ impl Desk {
         }
     }
 
-    fn tell(&self, mut events: Vec<crate::model::incident::IncidentEvent>) {
+    fn tell(&mut self, mut events: Vec<crate::model::incident::IncidentEvent>) {
         if events.is_empty() {
             return;
         }
@@ -121,8 +138,9 @@ impl Desk {
             let now = rfc3339(now_ns());
             events.iter_mut().for_each(|e| e.emitted_at.clone_from(&now));
         }
-        for sink in &self.sinks {
-            sink.send(events.clone());
+        self.told = true;
+        for outlet in self.outlets.iter_mut().filter(|o| o.content() == Content::Incidents) {
+            outlet.put(Output::Incidents(events.clone()));
         }
     }
 }

@@ -5,11 +5,14 @@
 
 use super::router::RouterMsg;
 use crate::decode::{DecodeStats, Decoder};
-use crate::model::{Delivery, FlowBatch, FlowBatchBuilder, FrameBatch};
+use crate::model::{Delivery, FlowBatch, FlowBatchBuilder, FrameBatch, Output};
+use crate::sink::worker::SinkHandle;
 use crate::telemetry::{SOURCE_DATAGRAMS, SOURCE_RECEIVED_BYTES, SOURCE_REFUSED};
 use crate::window::Partition;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use metrics::counter;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Rows of a full batch.
@@ -25,21 +28,38 @@ pub(super) struct Intake {
     builder: FlowBatchBuilder,
     since: Option<Instant>,
     pipelines: Vec<Sender<RouterMsg>>,
+    /// Sinks that take the records as they are.
+    flows: Vec<Arc<SinkHandle>>,
+    /// The records come from a file, which waits for sinks until this is set.
+    waits: Option<Arc<AtomicBool>>,
     published: DecodeStats,
     next_publish: Instant,
 }
 
 impl Intake {
-    pub(super) fn new(partition: Partition, decoder: Box<dyn Decoder>, pipelines: Vec<Sender<RouterMsg>>) -> Self {
+    pub(super) fn new(
+        partition: Partition,
+        decoder: Box<dyn Decoder>,
+        pipelines: Vec<Sender<RouterMsg>>,
+        flows: Vec<Arc<SinkHandle>>,
+    ) -> Self {
         Self {
             partition,
             decoder,
             builder: FlowBatchBuilder::default(),
             since: None,
             pipelines,
+            flows,
+            waits: None,
             published: DecodeStats::default(),
             next_publish: Instant::now(),
         }
+    }
+
+    /// The records come from a file: it waits for sinks, until `stop`.
+    pub(super) fn patient(mut self, stop: &Arc<AtomicBool>) -> Self {
+        self.waits = Some(stop.clone());
+        self
     }
 
     /// Decodes what a receiver delivers, until it hangs up. Used buffers go back by `recycle`.
@@ -129,6 +149,14 @@ impl Intake {
             return;
         }
         let batch = self.builder.finish();
+        for sink in &self.flows {
+            let output = Output::Flows(batch.clone());
+            match &self.waits {
+                // A file waits; a socket does not: what finds no room is counted there.
+                Some(stop) => sink.send_patiently(output, &|| stop.load(Ordering::Relaxed)),
+                None => drop(sink.offer(output)),
+            }
+        }
         let (source, partition) = self.partition.clone();
         self.tell(|_| {
             RouterMsg::Batch(FlowBatch { source: source.clone(), partition, arrived_ns: None, batch: batch.clone() })

@@ -4,7 +4,8 @@
 use super::worker::WorkerMsg;
 use crate::model::FlowBatch;
 use crate::telemetry::{
-    WATERMARK_DELAY, WINDOW_FUTURE_RECORDS, WINDOW_LATE_RECORDS, WINDOW_RECORDS, WINDOW_SPREAD_CLIPPED_BYTES,
+    WATERMARK_DELAY, WINDOW_FUTURE_RECORDS, WINDOW_LATE_RECORDS, WINDOW_RECORDS, WINDOW_REPLAYED_RECORDS,
+    WINDOW_SPREAD_CLIPPED_BYTES,
 };
 use crate::window::{Ingest, IngestCounts, Partition};
 use crossbeam_channel::{Receiver, Sender};
@@ -25,32 +26,51 @@ pub(super) struct Router {
     workers: Vec<Sender<WorkerMsg>>,
     seq: u64,
     meters: Meters,
+    delay: Gauge,
 }
 
-struct Meters {
+/// What happened to a pipeline's records, as metrics.
+pub(super) struct Meters {
     seen: IngestCounts,
     records: Counter,
     late_accepted: Counter,
     late_dropped: Counter,
     future: Counter,
     clipped: Counter,
-    delay: Gauge,
+    replayed: Counter,
 }
 
-impl Router {
-    pub(super) fn new(pipeline: &Arc<str>, ingest: Ingest, workers: Vec<Sender<WorkerMsg>>) -> Self {
+impl Meters {
+    pub(super) fn new(pipeline: &Arc<str>) -> Self {
         let p = pipeline.to_string();
         let late = |disposition: &'static str| counter!(WINDOW_LATE_RECORDS, "pipeline" => p.clone(), "disposition" => disposition);
-        let meters = Meters {
+        Self {
             seen: IngestCounts::default(),
             records: counter!(WINDOW_RECORDS, "pipeline" => p.clone()),
             late_accepted: late("accepted"),
             late_dropped: late("dropped"),
             future: counter!(WINDOW_FUTURE_RECORDS, "pipeline" => p.clone()),
             clipped: counter!(WINDOW_SPREAD_CLIPPED_BYTES, "pipeline" => p.clone()),
-            delay: gauge!(WATERMARK_DELAY, "pipeline" => p.clone()),
-        };
-        Self { ingest, workers, seq: 0, meters }
+            replayed: counter!(WINDOW_REPLAYED_RECORDS, "pipeline" => p.clone()),
+        }
+    }
+
+    /// Counts what happened since the last time.
+    pub(super) fn publish(&mut self, now: IngestCounts) {
+        let before = std::mem::replace(&mut self.seen, now);
+        self.records.increment(now.records - before.records);
+        self.late_accepted.increment(now.late_accepted - before.late_accepted);
+        self.late_dropped.increment(now.late_dropped - before.late_dropped);
+        self.future.increment(now.future - before.future);
+        self.clipped.increment(now.spread_clipped_bytes - before.spread_clipped_bytes);
+        self.replayed.increment(now.replayed - before.replayed);
+    }
+}
+
+impl Router {
+    pub(super) fn new(pipeline: &Arc<str>, ingest: Ingest, workers: Vec<Sender<WorkerMsg>>) -> Self {
+        let delay = gauge!(WATERMARK_DELAY, "pipeline" => pipeline.to_string());
+        Self { ingest, workers, seq: 0, meters: Meters::new(pipeline), delay }
     }
 
     /// Runs until every intake has hung up, then closes all windows.
@@ -89,14 +109,7 @@ impl Router {
     }
 
     fn publish(&mut self) {
-        let now = self.ingest.counts();
-        let before = std::mem::replace(&mut self.meters.seen, now);
-        let m = &self.meters;
-        m.records.increment(now.records - before.records);
-        m.late_accepted.increment(now.late_accepted - before.late_accepted);
-        m.late_dropped.increment(now.late_dropped - before.late_dropped);
-        m.future.increment(now.future - before.future);
-        m.clipped.increment(now.spread_clipped_bytes - before.spread_clipped_bytes);
-        m.delay.set(self.ingest.delay_ns() as f64 / 1e9);
+        self.meters.publish(self.ingest.counts());
+        self.delay.set(self.ingest.delay_ns() as f64 / 1e9);
     }
 }

@@ -1,9 +1,11 @@
 //! A built plan at work: spawns the threads, stops them in the order of the data, says how it went.
 
-use super::build::{BuildError, Built, BuiltSource};
+use super::build::{BuildError, Built, BuiltLog, BuiltSource};
 use super::desk::Desk;
 use super::files::{self, Pace};
 use super::intake::Intake;
+use super::kafka::{self, Factory};
+use super::outlet::Outlet;
 use super::router::{Router, RouterMsg};
 use super::rows::RowsIntake;
 use crate::config::decode_options::DecodeOptions;
@@ -11,7 +13,7 @@ use crate::decode;
 use crate::sink::worker::{SinkHandle, SinkWorker};
 use crate::source::udp;
 use crossbeam_channel::bounded;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -37,6 +39,7 @@ pub struct Running {
     stages: Vec<JoinHandle<()>>,
     sinks: Vec<Arc<SinkHandle>>,
     panicked: Arc<AtomicBool>,
+    connected: Vec<(Arc<str>, Arc<AtomicBool>)>,
     /// The plugin engine's clock must tick until the last call.
     _host: Option<Arc<crate::plugin::PluginHost>>,
 }
@@ -51,6 +54,7 @@ impl Running {
         let panicked = Arc::new(AtomicBool::new(false));
         let (mut sources, mut stages, mut routes) = (Vec::new(), Vec::new(), BTreeMap::<Arc<str>, Vec<_>>::new());
         let mut row_intakes = BTreeMap::<Arc<str>, Vec<RowsIntake>>::new();
+        let mut connected = Vec::new();
         let sinks: BTreeMap<Arc<str>, Arc<SinkHandle>> = built
             .sinks
             .into_iter()
@@ -70,7 +74,8 @@ impl Running {
                 }));
             }
             drop(to_desk);
-            let its_sinks = pipeline.plan.sinks.iter().filter_map(|s| sinks.get(s).cloned()).collect();
+            let its_sinks = pipeline.plan.sinks.iter().filter_map(|s| sinks.get(s).cloned());
+            let its_sinks = its_sinks.map(|s| Box::new(s) as Box<dyn Outlet>).collect();
             let desk = Desk::new(
                 id,
                 pipeline.tracker,
@@ -99,7 +104,33 @@ impl Running {
         for (id, source) in built.sources {
             let routes = routes.remove(&id).unwrap_or_default();
             let rows = row_intakes.remove(&id).unwrap_or_default();
+            let forwarded = || -> Vec<Arc<SinkHandle>> {
+                let theirs = built.forwards.iter().filter(|(sources, _)| sources.contains(&id));
+                let ids: BTreeSet<&Arc<str>> = theirs.flat_map(|(_, sinks)| sinks).collect();
+                ids.into_iter().filter_map(|s| sinks.get(s).cloned()).collect()
+            };
             match source {
+                BuiltSource::Kafka(log) => {
+                    let BuiltLog { feed, config, plan, pipelines, judges, in_transaction, letters, store } = *log;
+                    connected.push((id.clone(), feed.connected()));
+                    let factory = Factory {
+                        plan,
+                        source: id.clone(),
+                        settings: kafka::settings(&config),
+                        config,
+                        pipelines,
+                        judges,
+                        sinks: sinks.clone(),
+                        in_transaction,
+                        letters,
+                        store,
+                        consumer: feed.consumer(),
+                        stop: stop.clone(),
+                        panicked: panicked.clone(),
+                    };
+                    let stop = stop.clone();
+                    sources.push(spawn(&format!("{id}-read"), &panicked, move || kafka::run(feed, factory, &stop)));
+                }
                 BuiltSource::File(files) if !rows.is_empty() => {
                     let (stop, progress) = (stop.clone(), progress.clone());
                     sources.push(spawn(&format!("{id}-file"), &panicked, move || {
@@ -109,7 +140,7 @@ impl Running {
                 BuiltSource::Udp { receivers, config } => {
                     for (number, receiver) in receivers.into_iter().enumerate() {
                         let decoder = decoder(&id, &config.decode)?;
-                        let intake = Intake::new((id.clone(), number as u32), decoder, routes.clone());
+                        let intake = Intake::new((id.clone(), number as u32), decoder, routes.clone(), forwarded());
                         let (to_intake, from_receiver) = bounded(udp::queue_len(&config));
                         let (recycle, recycled) = bounded(RECYCLED);
                         let stop = stop.clone();
@@ -126,7 +157,8 @@ impl Running {
                         .into_iter()
                         .map(|(reader, options)| Ok((reader, options.format, decoder(&id, &options)?)))
                         .collect::<Result<Vec<_>, BuildError>>()?;
-                    let intake = Intake::new((id.clone(), 0), decoder(&id, &DecodeOptions::default())?, routes.clone());
+                    let decoder = decoder(&id, &DecodeOptions::default())?;
+                    let intake = Intake::new((id.clone(), 0), decoder, routes.clone(), forwarded()).patient(&stop);
                     let pace = Pace::new(speed);
                     let (stop, progress) = (stop.clone(), progress.clone());
                     sources.push(spawn(&format!("{id}-file"), &panicked, move || {
@@ -136,12 +168,18 @@ impl Running {
             }
         }
         drop(routes);
-        Ok(Self { stop, sources, stages, sinks: sinks.into_values().collect(), panicked, _host: built.host })
+        let sinks = sinks.into_values().collect();
+        Ok(Self { stop, sources, stages, sinks, panicked, connected, _host: built.host })
     }
 
     /// Sources stop; what they have received is processed. Returns at once; `wait` waits.
     pub fn stop_handle(&self) -> Arc<AtomicBool> {
         self.stop.clone()
+    }
+
+    /// Sources that have somebody to ask, and whether that one answers.
+    pub fn connected(&self) -> &[(Arc<str>, Arc<AtomicBool>)] {
+        &self.connected
     }
 
     /// True when every source has ended by itself.
@@ -183,7 +221,7 @@ fn decoder(id: &str, options: &DecodeOptions) -> Result<Box<dyn decode::Decoder>
     decode::build(options, false).map_err(|e| BuildError::Input(format!("source {id:?}: {e}")))
 }
 
-fn spawn<T: Send + 'static>(
+pub(super) fn spawn<T: Send + 'static>(
     name: &str,
     panicked: &Arc<AtomicBool>,
     run: impl FnOnce() -> T + Send + 'static,

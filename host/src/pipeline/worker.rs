@@ -112,7 +112,7 @@ impl Worker {
         }
     }
 
-    fn close(&mut self, seq: u64, order: &Close) -> Judged {
+    pub(super) fn close(&mut self, seq: u64, order: &Close) -> Judged {
         let fired = self.shard.close(order, &mut self.frames);
         let frames = self.frames.take();
         let judged = self.judge(seq, fired, frames);

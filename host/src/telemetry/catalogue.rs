@@ -92,6 +92,8 @@ catalogue! {
     WINDOW_FUTURE_RECORDS = "kaminari_window_future_records_total", Counter, ["pipeline"];
     /// Bytes of spread flows that fell before every window still kept.
     WINDOW_SPREAD_CLIPPED_BYTES = "kaminari_window_spread_clipped_bytes_total", Counter, ["pipeline"];
+    /// Records read again after a restart that no window needs any more.
+    WINDOW_REPLAYED_RECORDS = "kaminari_window_replayed_records_total", Counter, ["pipeline"];
     /// Newest event time seen minus the watermark, seconds.
     WATERMARK_DELAY = "kaminari_watermark_delay_seconds", Gauge, ["pipeline"];
     /// Entities held in open panes.

@@ -1,8 +1,10 @@
-//! Where datagrams go: a capture file, or the network at the pace of event time.
+//! Where datagrams go: a capture file, the network at the pace of event time, or a Kafka topic.
 
+pub mod kafka;
 pub mod pcap;
 pub mod udp;
 
+pub use kafka::KafkaOutput;
 pub use pcap::PcapOutput;
 pub use udp::UdpOutput;
 

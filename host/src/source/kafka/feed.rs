@@ -13,8 +13,8 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError as Error;
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// A batch of one partition leaves with so many bytes or messages, or at this age.
@@ -74,7 +74,9 @@ pub struct Feed {
     consumer: Arc<BaseConsumer<Context>>,
     config: KafkaConfig,
     wanted: Wanted,
-    open: BTreeMap<TopicPartition, Open>,
+    open: Vec<Open>,
+    /// Where the last message's partition stands in `open`: most come from the one that the one before came from.
+    last: usize,
     clock: Clock,
     quiet_at: Instant,
     bytes: Counter,
@@ -83,6 +85,7 @@ pub struct Feed {
 }
 
 struct Open {
+    at: TopicPartition,
     next: i64,
     batch: Messages,
     since: Instant,
@@ -98,7 +101,8 @@ impl Feed {
             consumer: Arc::new(consumer),
             wanted: Wanted::new(config),
             config: config.clone(),
-            open: BTreeMap::new(),
+            open: Vec::new(),
+            last: 0,
             clock: Clock::new(now_ns()),
             quiet_at: Instant::now(),
             bytes: counter!(SOURCE_RECEIVED_BYTES, "component_id" => label()),
@@ -110,6 +114,11 @@ impl Feed {
     /// The consumer itself, for whoever commits.
     pub fn consumer(&self) -> Arc<BaseConsumer<Context>> {
         self.consumer.clone()
+    }
+
+    /// True while the brokers answer.
+    pub fn connected(&self) -> Arc<AtomicBool> {
+        self.consumer.context().health(|h| h.flag())
     }
 
     /// Joins the group.
@@ -132,9 +141,13 @@ impl Feed {
         while begun.elapsed() < BATCH_AGE {
             match self.consumer.poll(BATCH_AGE) {
                 Some(Ok(message)) => {
-                    let at = (message.topic(), message.partition());
-                    let key = self.open.keys().find(|k| (&*k.topic, k.partition) == at).cloned();
-                    let Some(open) = key.as_ref().and_then(|k| self.open.get_mut(k)) else { continue };
+                    let is = |o: &Open| o.at.partition == message.partition() && *o.at.topic == *message.topic();
+                    if !self.open.get(self.last).is_some_and(is) {
+                        // A partition that was taken a moment ago: whoever has it now reads it.
+                        let Some(found) = self.open.iter().position(is) else { continue };
+                        self.last = found;
+                    }
+                    let open = &mut self.open[self.last];
                     if open.batch.offsets.is_empty() {
                         open.since = Instant::now();
                         open.batch.arrived_ns = now_ns;
@@ -148,10 +161,7 @@ impl Feed {
                     self.messages.increment(1);
                     self.bytes.increment(len as u64);
                     if open.batch.bytes() >= BATCH_BYTES || open.batch.offsets.len() >= BATCH_MESSAGES {
-                        let batch = std::mem::take(&mut open.batch);
-                        if let Some(key) = key {
-                            return Event::Messages(key, batch);
-                        }
+                        return Event::Messages(open.at.clone(), std::mem::take(&mut open.batch));
                     }
                 }
                 Some(Err(error)) => {
@@ -175,7 +185,7 @@ impl Feed {
             Rebalance::Given(partitions) => Some(Event::Given(partitions)),
             Rebalance::Taken { partitions, lost } => {
                 // What was read of them and not handed over is read again by whoever has them next.
-                partitions.iter().for_each(|p| drop(self.open.remove(p)));
+                self.forget(&partitions);
                 Some(Event::Taken { partitions, lost })
             }
         }
@@ -184,8 +194,12 @@ impl Feed {
     /// A batch that is old enough, or any when nothing came.
     fn due(&mut self, idle: bool) -> Option<Event> {
         let due = |o: &Open| !o.batch.offsets.is_empty() && (idle || o.since.elapsed() >= BATCH_AGE);
-        let (key, open) = self.open.iter_mut().find(|(_, o)| due(o))?;
-        Some(Event::Messages(key.clone(), std::mem::take(&mut open.batch)))
+        let open = self.open.iter_mut().find(|o| due(o))?;
+        Some(Event::Messages(open.at.clone(), std::mem::take(&mut open.batch)))
+    }
+
+    fn forget(&mut self, partitions: &[TopicPartition]) {
+        self.open.retain(|o| !partitions.contains(&o.at));
     }
 
     fn quiet(&mut self, now_ns: u64) -> Option<Event> {
@@ -194,9 +208,9 @@ impl Feed {
         }
         self.quiet_at = Instant::now();
         let quiet = self.consumer.context().health(|health| {
-            let quiet = |(p, o): &(&TopicPartition, &Open)| !o.paused && health.is_at_end(p, o.next);
+            let quiet = |o: &&Open| !o.paused && health.is_at_end(&o.at, o.next);
             let connected = health.is_connected();
-            self.open.iter().filter(|entry| connected && quiet(entry)).map(|(p, _)| p.clone()).collect::<Vec<_>>()
+            self.open.iter().filter(|o| connected && quiet(o)).map(|o| o.at.clone()).collect::<Vec<_>>()
         });
         (!quiet.is_empty()).then_some(Event::Quiet(quiet, now_ns))
     }
@@ -231,9 +245,14 @@ impl Feed {
         Ok(out)
     }
 
+    /// Moves the group's positions.
+    pub fn reset(&self, to: &[Start]) -> Result<(), Error> {
+        commit_now(&self.consumer, &positions(to))
+    }
+
     /// Positions up to which messages were handed out.
     pub fn positions(&self) -> Vec<(TopicPartition, i64)> {
-        self.open.iter().map(|(p, o)| (p.clone(), o.next)).collect()
+        self.open.iter().map(|o| (o.at.clone(), o.next)).collect()
     }
 
     /// Lets partitions that were given flow from there on.
@@ -246,7 +265,7 @@ impl Feed {
     /// Lets partitions that flow already go on from there.
     pub fn seek(&mut self, starts: &[Start]) -> Result<(), Error> {
         // Nothing of what was fetched before may come after.
-        starts.iter().for_each(|s| drop(self.open.remove(&s.at)));
+        self.open.retain(|o| starts.iter().all(|s| s.at != o.at));
         let partitions = list(starts.iter().map(|s| (&s.at, None)));
         self.consumer.incremental_unassign(&partitions)?;
         self.begin(starts)
@@ -254,14 +273,15 @@ impl Feed {
 
     fn opened(&mut self, starts: &[Start]) {
         for start in starts {
-            let open = Open { next: start.next, batch: Messages::default(), since: Instant::now(), paused: false };
-            self.open.insert(start.at.clone(), open);
+            let at = start.at.clone();
+            let open = Open { at, next: start.next, batch: Messages::default(), since: Instant::now(), paused: false };
+            self.open.push(open);
         }
     }
 
     /// Lets partitions go that were taken.
     pub fn end(&mut self, partitions: &[TopicPartition]) {
-        partitions.iter().for_each(|p| drop(self.open.remove(p)));
+        self.forget(partitions);
         if let Err(error) = self.consumer.incremental_unassign(&list(partitions.iter().map(|p| (p, None)))) {
             self.consumer.context().trouble(&error, "partitions were not given back");
         }
@@ -269,11 +289,12 @@ impl Feed {
 
     /// Stops or goes on fetching.
     pub fn pause(&mut self, partitions: &[TopicPartition], paused: bool) {
-        let partitions: Vec<&TopicPartition> = partitions.iter().filter(|p| self.open.contains_key(*p)).collect();
-        partitions.iter().for_each(|p| {
-            self.open.entry((*p).clone()).and_modify(|o| o.paused = paused);
-        });
-        let list = list(partitions.into_iter().map(|p| (p, None)));
+        let mut found = Vec::new();
+        for open in self.open.iter_mut().filter(|o| partitions.contains(&o.at)) {
+            open.paused = paused;
+            found.push(&open.at);
+        }
+        let list = list(found.into_iter().map(|p| (p, None)));
         let done = if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
         if let Err(error) = done {
             self.consumer.context().trouble(&error, "partitions were not paused");
@@ -324,11 +345,6 @@ pub(super) fn list<'a>(partitions: impl Iterator<Item = (&'a TopicPartition, Opt
         }
     }
     list
-}
-
-/// Commits positions, without waiting for the answer.
-pub fn commit(consumer: &BaseConsumer<Context>, positions: &TopicPartitionList) -> Result<(), Error> {
-    consumer.commit(positions, CommitMode::Async)
 }
 
 /// Commits positions and waits for the answer.

@@ -8,6 +8,7 @@ use metrics::gauge;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What is read of librdkafka's statistics (its STATISTICS.md).
@@ -51,7 +52,7 @@ const FRESH: Duration = Duration::from_millis(4 * STATISTICS_MS);
 pub(super) struct Health {
     told: Option<Instant>,
     /// Every broker that leads one of our partitions answers.
-    connected: bool,
+    connected: Arc<AtomicBool>,
     partitions: BTreeMap<TopicPartition, Standing>,
 }
 
@@ -86,18 +87,23 @@ impl Health {
             }
         }
         connected &= statistics.brokers.values().any(|b| b.nodeid >= 0 && b.state == "UP");
-        self.connected = connected;
+        self.connected.store(connected, Ordering::Relaxed);
         gauge!(SOURCE_CONNECTED, "component_id" => id.to_owned()).set(f64::from(u8::from(connected)));
+    }
+
+    /// What the last statistics said, for others to look at.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.connected.clone()
     }
 
     /// True when the brokers answered a moment ago.
     pub fn is_connected(&self) -> bool {
-        self.connected && self.told.is_some_and(|told| told.elapsed() < FRESH)
+        self.connected.load(Ordering::Relaxed) && self.told.is_some_and(|told| told.elapsed() < FRESH)
     }
 
     /// True when the partition's log has nothing after `next`.
     pub fn is_at_end(&self, partition: &TopicPartition, next: i64) -> bool {
-        self.partitions.get(partition).is_some_and(|s| s.at_end || next >= s.end)
+        self.partitions.get(partition).is_some_and(|s| s.at_end || (s.end >= 0 && next >= s.end))
     }
 }
 

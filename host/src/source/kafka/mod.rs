@@ -11,7 +11,7 @@ mod health;
 mod messages;
 
 pub use context::Context;
-pub use feed::{Event, Feed, KafkaError, Start, commit, commit_now, positions};
+pub use feed::{Event, Feed, KafkaError, Start, commit_now, positions};
 pub use messages::Messages;
 
 use crate::config::decode_options::DecodeOptions;

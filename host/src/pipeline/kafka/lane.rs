@@ -1,0 +1,140 @@
+//! One pipeline over the partitions of one task, from records to incidents, on one thread: what comes out depends on what
+//! lies in the partitions and on nothing else, so that a restart anywhere can repeat it. In: batches with their positions.
+//! Out: outputs to the outlets, and from which position on everything could be made again.
+
+use super::super::build::BuiltPipeline;
+use super::super::desk::Desk;
+use super::super::outlet::Outlet;
+use super::super::router::Meters;
+use super::super::worker::Worker;
+use crate::features::catalogue;
+use crate::model::FlowBatch;
+use crate::window::{Backlog, Ingest, Partition};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(super) struct Lane {
+    id: Arc<str>,
+    ingest: Ingest,
+    worker: Worker,
+    desk: Desk,
+    meters: Meters,
+    /// By the partition's number in the task.
+    backlogs: Vec<Backlog>,
+    seq: u64,
+}
+
+impl Lane {
+    /// A pipeline that begins at these positions.
+    pub(super) fn new(mut built: BuiltPipeline, outlets: Vec<Box<dyn Outlet>>, starts: &[i64]) -> Self {
+        let plan = built.plan;
+        let worker = built.workers.remove(0);
+        let followers = (built.followers, None);
+        let desk = Desk::new(&plan.id, built.tracker, outlets, None, followers, 1, true);
+        Self {
+            ingest: Ingest::of_log(plan.window, catalogue::needs(&plan.features)),
+            meters: Meters::new(&plan.id),
+            id: plan.id,
+            worker,
+            desk,
+            backlogs: starts.iter().map(|next| Backlog::new(*next)).collect(),
+            seq: 0,
+        }
+    }
+
+    /// Pipeline id.
+    pub(super) fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// Records of the positions `first..next` of a partition.
+    pub(super) fn push(&mut self, batch: &FlowBatch, first: i64, next: i64) {
+        let prepared = self.ingest.push(batch);
+        self.backlogs[batch.partition as usize].push(first, next, prepared.needed_ns());
+        self.worker.shard.push(&prepared);
+        self.close();
+    }
+
+    /// Positions without a record.
+    pub(super) fn skip(&mut self, partition: usize, first: i64, next: i64) {
+        self.backlogs[partition].push(first, next, 0);
+    }
+
+    /// A partition has nothing new at this time of the source's clock.
+    pub(super) fn quiet(&mut self, partition: &Partition, clock_ns: u64) {
+        self.ingest.heartbeat(partition, clock_ns);
+        self.close();
+    }
+
+    fn close(&mut self) {
+        for order in self.ingest.close() {
+            self.seq += 1;
+            let judged = self.worker.close(self.seq, &order);
+            self.desk.take(judged);
+        }
+    }
+
+    /// Publishes counters.
+    pub(super) fn publish(&mut self) {
+        self.meters.publish(self.ingest.counts());
+    }
+
+    /// How far the watermark is behind the newest event time, ns.
+    pub(super) fn delay_ns(&self) -> u64 {
+        self.ingest.delay_ns()
+    }
+
+    /// True when an incident was told since it was last asked.
+    pub(super) fn has_told(&mut self) -> bool {
+        self.desk.has_told()
+    }
+
+    /// Windows that end here or before are told.
+    pub(super) fn boundary_ns(&self) -> Option<u64> {
+        self.ingest.boundary_ns()
+    }
+
+    /// The first position of each partition that a window to come needs.
+    pub(super) fn safe(&mut self) -> Vec<i64> {
+        let boundary = self.ingest.boundary_ns().unwrap_or(0);
+        self.backlogs.iter_mut().map(|b| b.safe(boundary)).collect()
+    }
+
+    /// What decides about later events, under names that begin with the pipeline's id.
+    pub(super) fn save(&mut self, out: &mut BTreeMap<String, Vec<u8>>) {
+        let levels = self.worker.frames.save();
+        let (tracker, followers) = self.desk.state();
+        for (name, bytes) in [("incidents", tracker.save()), ("levels", levels), ("tails", followers.save())] {
+            if !bytes.is_empty() {
+                out.insert(format!("{}/{name}", self.id), bytes);
+            }
+        }
+    }
+
+    /// Goes on behind `boundary_ns` with what was saved there.
+    pub(super) fn restore(&mut self, boundary_ns: Option<u64>, saved: &BTreeMap<String, Vec<u8>>) {
+        if let Some(boundary_ns) = boundary_ns {
+            self.ingest.resume(boundary_ns);
+        }
+        let section = |name: &str| saved.get(&format!("{}/{name}", self.id));
+        let (tracker, followers) = self.desk.state();
+        let restored = [
+            ("incidents", section("incidents").map(|bytes| tracker.restore(bytes))),
+            ("levels", section("levels").map(|bytes| self.worker.frames.restore(bytes, |_| true))),
+        ];
+        for (what, result) in restored {
+            if let Some(Err(error)) = result {
+                tracing::error!(pipeline = &*self.id, "the {what} of the checkpoint are not used: {error}");
+            }
+        }
+        match section("tails").map(|bytes| followers.restore(bytes)) {
+            Some(Ok(skipped)) => skipped
+                .iter()
+                .for_each(|why| tracing::warn!(pipeline = &*self.id, "a tail of the checkpoint is not used: {why}")),
+            Some(Err(error)) => {
+                tracing::error!(pipeline = &*self.id, "the tails of the checkpoint are not used: {error}");
+            }
+            None => {}
+        }
+    }
+}

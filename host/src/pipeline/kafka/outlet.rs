@@ -1,0 +1,48 @@
+//! Outputs into the task's transaction, as the sink's own records.
+
+use super::super::outlet::Outlet;
+use super::transaction::Transaction;
+use crate::kafka::Record;
+use crate::model::{Content, Output};
+use crate::sink::kafka::{Encoder, KafkaSinkConfig};
+use crate::telemetry::SINK_DELIVERED;
+use metrics::{Counter, counter};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub(super) struct InTransaction {
+    content: Content,
+    encoder: Encoder,
+    transaction: Arc<Mutex<Transaction>>,
+    records: Vec<Record>,
+    delivered: Counter,
+}
+
+impl InTransaction {
+    pub(super) fn new(
+        id: &Arc<str>,
+        config: &KafkaSinkConfig,
+        plan_digest: Arc<str>,
+        transaction: Arc<Mutex<Transaction>>,
+    ) -> Self {
+        Self {
+            content: config.content,
+            encoder: Encoder::new(config, plan_digest),
+            transaction,
+            records: Vec::new(),
+            delivered: counter!(SINK_DELIVERED, "component_id" => id.to_string()),
+        }
+    }
+}
+
+impl Outlet for InTransaction {
+    fn content(&self) -> Content {
+        self.content
+    }
+
+    fn put(&mut self, output: Output) {
+        self.encoder.encode(&output, &mut self.records);
+        let mut transaction = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+        self.records.drain(..).for_each(|record| transaction.send(record));
+        self.delivered.increment(output.len() as u64);
+    }
+}

@@ -1,0 +1,308 @@
+//! The reading thread of a Kafka source. In: events of the group. Out: messages to the crew; partitions are begun, paused
+//! and given back here, and nowhere else.
+
+use super::committed::Committed;
+use super::crew::{Again, Gauges, Opening, ToCrew, work};
+use super::factory::Factory;
+use super::transaction::{Transaction, TransactionError};
+use crate::source::kafka::{Event, Feed, Start, TopicPartition};
+use crate::telemetry::{SOURCE_PARTITIONS, SOURCE_PAUSED, SOURCE_POSITIONS_GONE, SOURCE_REBUILDS, WATERMARK_DELAY};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use metrics::{counter, gauge};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a task may take for its last commit when partitions go elsewhere.
+const LAST_COMMIT: Duration = Duration::from_secs(20);
+/// The same when the engine stops.
+const STOPPING: Duration = Duration::from_secs(8);
+/// Pause before something that failed at the brokers is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often gauges are set.
+const GAUGES: Duration = Duration::from_millis(500);
+
+/// A task as the reading thread sees it.
+struct Ref {
+    thread: usize,
+    partitions: Vec<TopicPartition>,
+    gauges: Arc<Gauges>,
+    paused: bool,
+}
+
+struct Reader {
+    feed: Feed,
+    factory: Arc<Factory>,
+    crew: Vec<Sender<ToCrew>>,
+    tasks: BTreeMap<u64, Ref>,
+    last_task: u64,
+    again: Receiver<Again>,
+    stop: Arc<AtomicBool>,
+    gauges_at: Instant,
+}
+
+/// Reads until told to stop; then every task commits where it stands.
+pub(in crate::pipeline) fn run(feed: Feed, factory: Factory, stop: &Arc<AtomicBool>) -> Result<(), String> {
+    let factory = Arc::new(factory);
+    let (to_us, again) = unbounded();
+    let (mut crew, mut threads): (Vec<_>, Vec<JoinHandle<()>>) = (Vec::new(), Vec::new());
+    for number in 0..factory.threads() {
+        // Bounded by bytes: partitions are paused when too many wait.
+        let (to_thread, input) = unbounded();
+        crew.push(to_thread);
+        let (name, panicked) = (format!("{}-work-{number}", factory.source()), factory.panicked().clone());
+        let (factory, to_us) = (factory.clone(), to_us.clone());
+        let thread = super::super::running::spawn(&name, &panicked, move || work(&factory, &input, &to_us));
+        threads.push(thread);
+    }
+    if let Err(error) = feed.join() {
+        return Err(format!("source {:?} cannot join its group: {error}", factory.source()));
+    }
+    let mut reader = Reader {
+        feed,
+        factory,
+        crew,
+        tasks: BTreeMap::new(),
+        last_task: 0,
+        again,
+        stop: stop.clone(),
+        gauges_at: Instant::now(),
+    };
+    while !stop.load(Ordering::Relaxed) {
+        reader.step();
+    }
+    reader.close_all(true, STOPPING);
+    reader.show();
+    let all: Vec<TopicPartition> = reader.feed.positions().into_iter().map(|(at, _)| at).collect();
+    reader.feed.end(&all);
+    drop(reader);
+    let panicked = threads.into_iter().filter(|_| true).map(JoinHandle::join).filter(Result::is_err).count();
+    if panicked > 0 {
+        Err("a thread of a Kafka source panicked: this is a bug, its windows are made again after a restart".into())
+    } else {
+        Ok(())
+    }
+}
+
+impl Reader {
+    fn step(&mut self) {
+        while let Ok(Again { task, broken }) = self.again.try_recv() {
+            let Some(known) = self.tasks.remove(&task) else { continue };
+            let id = self.factory.source().to_string();
+            counter!(SOURCE_REBUILDS, "component_id" => id, "reason" => broken.reason).increment(1);
+            tracing::warn!(
+                component_id = &**self.factory.source(),
+                error_type = broken.reason,
+                "windows of {} are made again from the committed positions: {}",
+                names(&known.partitions),
+                broken.message
+            );
+            std::thread::sleep(AGAIN);
+            self.open(known.partitions, true);
+        }
+        match self.feed.next() {
+            Event::Given(partitions) => self.given(partitions),
+            Event::Taken { partitions, lost } => self.taken(&partitions, lost),
+            Event::Messages(at, messages) => {
+                if let Some((id, task)) = self.tasks.iter().find(|(_, t)| t.partitions.contains(&at)) {
+                    task.gauges.queued.fetch_add(messages.bytes(), Ordering::Relaxed);
+                    let _ = self.crew[task.thread].send(ToCrew::Messages(*id, at, messages));
+                }
+            }
+            Event::Quiet(partitions, clock_ns) => {
+                for at in partitions {
+                    if let Some((id, task)) = self.tasks.iter().find(|(_, t)| t.partitions.contains(&at)) {
+                        let _ = self.crew[task.thread].send(ToCrew::Quiet(*id, at, clock_ns));
+                    }
+                }
+            }
+            Event::PositionGone => self.position_gone(),
+            Event::Nothing => {}
+        }
+        self.pause();
+        self.show();
+    }
+
+    /// Partitions are ours. What shares windows begins together: those that flow already go back to where all can begin.
+    fn given(&mut self, partitions: Vec<TopicPartition>) {
+        tracing::info!(component_id = &**self.factory.source(), "reads {}", names(&partitions));
+        if self.factory.is_keyed() {
+            for at in partitions {
+                self.open(vec![at], false);
+            }
+            return;
+        }
+        let flowing: Vec<TopicPartition> = self.tasks.values().flat_map(|t| t.partitions.clone()).collect();
+        self.close_all(true, LAST_COMMIT);
+        if !flowing.is_empty() {
+            self.feed.end(&flowing);
+        }
+        let all: Vec<TopicPartition> = flowing.into_iter().chain(partitions).collect();
+        if !all.is_empty() {
+            self.open(all, false);
+        }
+    }
+
+    fn taken(&mut self, partitions: &[TopicPartition], lost: bool) {
+        let what = if lost { "has lost" } else { "gives back" };
+        tracing::info!(component_id = &**self.factory.source(), "{what} {}", names(partitions));
+        let theirs = |t: &Ref| t.partitions.iter().any(|p| partitions.contains(p));
+        let ids: Vec<u64> = self.tasks.iter().filter(|(_, t)| theirs(t)).map(|(id, _)| *id).collect();
+        let left: Vec<TopicPartition> = ids
+            .iter()
+            .flat_map(|id| self.tasks[id].partitions.iter())
+            .filter(|p| !partitions.contains(p))
+            .cloned()
+            .collect();
+        self.close(&ids, !lost, LAST_COMMIT);
+        self.feed.end(partitions);
+        if !left.is_empty() {
+            // They shared windows with what has gone: these windows are made again from what is left.
+            self.open(left, true);
+        }
+    }
+
+    /// Makes a task of partitions, from the committed positions on. Tries until it succeeds or the engine stops.
+    fn open(&mut self, partitions: Vec<TopicPartition>, flowing: bool) {
+        let mut transaction = None;
+        while !self.stop.load(Ordering::Relaxed) {
+            // First: nobody else can commit any more, and what they had begun is ended.
+            if transaction.is_none()
+                && let Some(id) = self.factory.transactional_id(&partitions)
+            {
+                match Transaction::take_over(self.factory.settings(), &id) {
+                    Ok(taken) => transaction = Some(taken),
+                    Err(TransactionError::Kafka(error)) => {
+                        self.feed.trouble(&error, &format!("taking over transactional id {id}"));
+                        std::thread::sleep(AGAIN);
+                        continue;
+                    }
+                    Err(error) => {
+                        tracing::error!(component_id = &**self.factory.source(), "{error}");
+                        std::thread::sleep(AGAIN);
+                        continue;
+                    }
+                }
+            }
+            match self.feed.committed(&partitions) {
+                Ok(starts) => return self.begin(starts, transaction, flowing),
+                Err(error) => {
+                    self.feed.trouble(&error, "asking for the committed positions");
+                    std::thread::sleep(AGAIN);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, starts: Vec<Start>, transaction: Option<Transaction>, flowing: bool) {
+        self.last_task += 1;
+        let task = self.last_task;
+        // A partition comes back to the thread it was on.
+        let thread = starts.first().map_or(0, |s| s.at.partition.unsigned_abs() as usize) % self.crew.len();
+        let gauges = Arc::new(Gauges::default());
+        let partitions = starts.iter().map(|s| s.at.clone()).collect();
+        let opening = Opening { task, starts: starts.clone(), transaction, gauges: gauges.clone() };
+        let _ = self.crew[thread].send(ToCrew::Open(Box::new(opening)));
+        let begun = if flowing { self.feed.seek(&starts) } else { self.feed.begin(&starts) };
+        if let Err(error) = begun {
+            // The group has taken them away meanwhile, and says so next.
+            self.feed.trouble(&error, "beginning to read");
+        }
+        self.tasks.insert(task, Ref { thread, partitions, gauges, paused: false });
+    }
+
+    fn close_all(&mut self, commit: bool, at_most: Duration) {
+        let ids: Vec<u64> = self.tasks.keys().copied().collect();
+        self.close(&ids, commit, at_most);
+    }
+
+    /// Ends tasks and waits for their last commits.
+    fn close(&mut self, ids: &[u64], commit: bool, at_most: Duration) {
+        let mut waiting = Vec::new();
+        for id in ids {
+            let Some(task) = self.tasks.remove(id) else { continue };
+            let (done, wait) = bounded(1);
+            let _ = self.crew[task.thread].send(ToCrew::Close { task: *id, commit, at_most, done });
+            waiting.push(wait);
+        }
+        let until = Instant::now() + at_most + Duration::from_secs(2);
+        for wait in waiting {
+            if wait.recv_deadline(until).is_err() {
+                tracing::warn!(
+                    component_id = &**self.factory.source(),
+                    "a task does not end in time; its windows are made again from the committed positions"
+                );
+            }
+        }
+    }
+
+    /// Positions are not there any more: retention was shorter than the time away, or a topic was made anew.
+    fn position_gone(&mut self) {
+        let gone = match self.feed.gone(&self.feed.positions()) {
+            Ok(gone) => gone,
+            Err(error) => return self.feed.trouble(&error, "asking for the oldest messages"),
+        };
+        for (at, next, low) in gone {
+            let id = self.factory.source().to_string();
+            counter!(SOURCE_POSITIONS_GONE, "component_id" => id.clone()).increment(1);
+            tracing::error!(
+                component_id = id,
+                error_type = "offset_gone",
+                "position {next} of {at} is not there any more (retention, or the topic was made anew): what lay between is lost, going on with the oldest message, {low}"
+            );
+            let ids: Vec<u64> =
+                self.tasks.iter().filter(|(_, t)| t.partitions.contains(&at)).map(|(id, _)| *id).collect();
+            let partitions: Vec<TopicPartition> = ids.iter().flat_map(|id| self.tasks[id].partitions.clone()).collect();
+            self.close(&ids, false, LAST_COMMIT);
+            let moved = self.feed.committed(std::slice::from_ref(&at)).and_then(|starts| {
+                let anew = |s: Start| Start { next: low, metadata: Committed::read(&s.metadata).anew().write(), ..s };
+                self.feed.reset(&starts.into_iter().map(anew).collect::<Vec<_>>())
+            });
+            if let Err(error) = moved {
+                self.feed.trouble(&error, "moving the group's position");
+            }
+            if !partitions.is_empty() {
+                self.open(partitions, true);
+            }
+        }
+    }
+
+    /// Who has too much waiting gets nothing more until half of it is done.
+    fn pause(&mut self) {
+        let limit = self.factory.queue_bytes();
+        let mut waiting = vec![0usize; self.crew.len()];
+        for task in self.tasks.values() {
+            waiting[task.thread] += task.gauges.queued.load(Ordering::Relaxed);
+        }
+        for task in self.tasks.values_mut() {
+            let bytes = waiting[task.thread];
+            let pause = if task.paused { bytes > limit / 2 } else { bytes > limit };
+            if pause != task.paused {
+                task.paused = pause;
+                self.feed.pause(&task.partitions, pause);
+            }
+        }
+    }
+
+    fn show(&mut self) {
+        if self.gauges_at.elapsed() < GAUGES && !self.tasks.is_empty() {
+            return;
+        }
+        self.gauges_at = Instant::now();
+        let id = self.factory.source().to_string();
+        let count = |tasks: &mut dyn Iterator<Item = &Ref>| tasks.map(|t| t.partitions.len()).sum::<usize>() as f64;
+        gauge!(SOURCE_PARTITIONS, "component_id" => id.clone()).set(count(&mut self.tasks.values()));
+        gauge!(SOURCE_PAUSED, "component_id" => id).set(count(&mut self.tasks.values().filter(|t| t.paused)));
+        let delay = self.tasks.values().map(|t| t.gauges.delay_ns.load(Ordering::Relaxed)).max().unwrap_or(0);
+        for pipeline in self.factory.pipelines() {
+            gauge!(WATERMARK_DELAY, "pipeline" => pipeline.to_string()).set(delay as f64 / 1e9);
+        }
+    }
+}
+
+/// `flows/0, flows/3`, for a log line.
+fn names(partitions: &[TopicPartition]) -> String {
+    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,341 @@
+//! What is done with the partitions of one task: decoding, all pipelines of the source, positions. On one thread; the same
+//! messages always give the same outputs. In: messages, quiet times. Out: outputs, dead letters, committed positions.
+
+use super::committed::Committed;
+use super::delivery::{Broken, Delivery};
+use super::lane::Lane;
+use super::letters::DeadLetters;
+use crate::checkpoint::{Checkpoint, Position, Store};
+use crate::decode::{DecodeStats, Decoder};
+use crate::model::time::now_ns;
+use crate::model::{FlowBatch, FlowBatchBuilder, Output};
+use crate::source::kafka::{Messages, Start, TopicPartition};
+use crate::telemetry::SOURCE_REFUSED;
+use metrics::counter;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often counters are published.
+const PUBLISH_EVERY: Duration = Duration::from_millis(500);
+
+/// One partition of a task.
+struct Part {
+    at: TopicPartition,
+    /// The next position.
+    next: i64,
+    /// Messages before it were processed in another life: only windows need them again.
+    seen: i64,
+}
+
+pub(super) struct Task {
+    pub(super) source: Arc<str>,
+    parts: Vec<Part>,
+    decoder: Box<dyn Decoder>,
+    builder: FlowBatchBuilder,
+    lanes: Vec<Lane>,
+    delivery: Delivery,
+    letters: Option<DeadLetters>,
+    checkpoints: Option<Checkpoints>,
+    plan_digest: Arc<str>,
+    /// What was committed last.
+    committed: Vec<Start>,
+    every: Duration,
+    due: Instant,
+    /// How long the last checkpoint took: taking them shall not become the work.
+    cost: Duration,
+    published: DecodeStats,
+    publish_at: Instant,
+    delay_ns: Arc<AtomicU64>,
+}
+
+/// Where a task keeps what it knows.
+pub(super) struct Checkpoints {
+    pub(super) store: Arc<Store>,
+    pub(super) lane: String,
+    /// The one that belongs to the committed positions.
+    pub(super) current: Option<String>,
+}
+
+/// What a task is made of.
+pub(super) struct Parts {
+    pub(super) source: Arc<str>,
+    pub(super) starts: Vec<Start>,
+    pub(super) decoder: Box<dyn Decoder>,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) delivery: Delivery,
+    pub(super) letters: Option<DeadLetters>,
+    pub(super) store: Option<Arc<Store>>,
+    pub(super) plan_digest: Arc<str>,
+    pub(super) every: Duration,
+    /// Where the task tells how far its watermark is behind.
+    pub(super) delay_ns: Arc<AtomicU64>,
+}
+
+impl Task {
+    /// Goes on where the committed positions stand, with what their checkpoint knows.
+    pub(super) fn resume(parts: Parts) -> Self {
+        let Parts { source, starts, mut decoder, mut lanes, delivery, letters, store, plan_digest, every, delay_ns } =
+            parts;
+        let said: Vec<Committed> = starts.iter().map(|s| Committed::read(&s.metadata)).collect();
+        // Partitions that share windows were committed together; where they were not, what they know is no one thing.
+        let state =
+            said.first().and_then(|c| c.state.clone()).filter(|id| said.iter().all(|c| c.state.as_ref() == Some(id)));
+        let lane = lane_name(&source, &starts);
+        let saved = restored(store.as_deref(), &lane, state.as_deref(), &source);
+        for lane in &mut lanes {
+            let told = said.iter().filter_map(|c| c.told.get(&**lane.id()).copied()).max();
+            lane.restore(told, &saved);
+        }
+        if let Some(templates) = saved.get("templates")
+            && let Err(error) = decoder.restore(templates)
+        {
+            tracing::warn!(component_id = &*source, "the templates of the checkpoint are not used: {error}");
+        }
+        let parts = starts
+            .iter()
+            .zip(&said)
+            .map(|(start, said)| Part { at: start.at.clone(), next: start.next, seen: said.seen })
+            .collect();
+        Self {
+            source,
+            parts,
+            decoder,
+            builder: FlowBatchBuilder::default(),
+            lanes,
+            delivery,
+            letters,
+            checkpoints: store.map(|store| Checkpoints { store, lane, current: state }),
+            plan_digest,
+            committed: starts,
+            every,
+            due: Instant::now() + every,
+            cost: Duration::ZERO,
+            published: DecodeStats::default(),
+            publish_at: Instant::now(),
+            delay_ns,
+        }
+    }
+
+    /// Which of the task's partitions it is.
+    fn number(&self, at: &TopicPartition) -> Option<usize> {
+        self.parts.iter().position(|p| p.at == *at)
+    }
+
+    /// Messages of one partition.
+    pub(super) fn messages(&mut self, at: &TopicPartition, messages: &Messages) {
+        let Some(number) = self.number(at) else { return };
+        let mut first = self.parts[number].next;
+        for (i, (frame, &offset)) in messages.frames.frames.iter().zip(&messages.offsets).enumerate() {
+            let Part { next, seen, .. } = self.parts[number];
+            if offset < next {
+                // Delivered twice: its windows have it.
+                counter!(SOURCE_REFUSED, "component_id" => self.source.to_string(), "reason" => "duplicate")
+                    .increment(1);
+                continue;
+            }
+            if next <= seen && offset >= seen && next > first {
+                // What is read again ends here: outputs of single records are told from here on.
+                self.flush(number, first, next, messages.arrived_ns);
+                first = next;
+            }
+            let bytes = messages.frames.bytes(frame);
+            let before = self.decoder.stats().refusals;
+            let errors = self.letters.is_some().then(|| self.decoder.stats().errors);
+            self.decoder.frame(bytes, frame, &mut self.builder);
+            if self.decoder.stats().refusals != before
+                && offset >= seen
+                && let Some((letters, errors)) = self.letters.as_ref().zip(errors)
+            {
+                let reasons = self.decoder.stats().reasons_since(&errors);
+                let reason = reasons.first().map_or("unknown", |r| r.name());
+                letters.send(&self.source, reason, format!("{at}/{offset}"), messages.key(i), bytes);
+            }
+            self.parts[number].next = offset + 1;
+        }
+        let next = self.parts[number].next;
+        self.flush(number, first, next, messages.arrived_ns);
+    }
+
+    /// What was decoded of the positions `first..next` goes to the pipelines.
+    fn flush(&mut self, number: usize, first: i64, next: i64, arrived_ns: u64) {
+        if self.builder.is_empty() {
+            self.lanes.iter_mut().for_each(|lane| lane.skip(number, first, next));
+            return;
+        }
+        let batch = self.builder.finish();
+        if first >= self.parts[number].seen {
+            self.delivery.forward(&Output::Flows(batch.clone()));
+        }
+        let source = self.source.clone();
+        let batch = FlowBatch { source, partition: number as u32, arrived_ns: Some(arrived_ns), batch };
+        self.lanes.iter_mut().for_each(|lane| lane.push(&batch, first, next));
+    }
+
+    /// A partition has nothing new at this time of the source's clock.
+    pub(super) fn quiet(&mut self, at: &TopicPartition, clock_ns: u64) {
+        let Some(number) = self.number(at) else { return };
+        let partition = (self.source.clone(), number as u32);
+        self.lanes.iter_mut().for_each(|lane| lane.quiet(&partition, clock_ns));
+    }
+
+    /// Commits when it is time, and publishes counters now and then.
+    pub(super) fn tend(&mut self) -> Result<(), Broken> {
+        self.delivery.tend()?;
+        let now = Instant::now();
+        if now >= self.publish_at {
+            self.publish_at = now + PUBLISH_EVERY;
+            self.publish();
+        }
+        // Readers of committed records see an incident when its transaction ends: soon.
+        let told = self.lanes.iter_mut().fold(false, |told, lane| lane.has_told() | told);
+        if told && self.delivery.is_transactional() {
+            self.due = self.due.min(now + self.cost * 20);
+        }
+        if now < self.due || !self.delivery.is_ready() {
+            return Ok(());
+        }
+        self.commit()
+    }
+
+    fn publish(&mut self) {
+        self.decoder.stats().publish(&mut self.published, &self.source);
+        self.lanes.iter_mut().for_each(Lane::publish);
+        let delay = self.lanes.iter().map(Lane::delay_ns).max().unwrap_or(0);
+        self.delay_ns.store(delay, Ordering::Relaxed);
+    }
+
+    /// Commits where all stands now. Later, with sinks that have yet to say that they are done.
+    fn commit(&mut self) -> Result<(), Broken> {
+        let begun = Instant::now();
+        let told: BTreeMap<String, u64> =
+            self.lanes.iter().filter_map(|l| Some((l.id().to_string(), l.boundary_ns()?))).collect();
+        let safe: Vec<Vec<i64>> = self.lanes.iter_mut().map(Lane::safe).collect();
+        let position = |number: usize| safe.iter().map(|s| s[number]).min().unwrap_or(self.parts[number].next);
+        let positions: Vec<i64> = (0..self.parts.len()).map(position).collect();
+        let same = self.committed.iter().zip(&positions).zip(&self.parts).all(|((committed, next), part)| {
+            let said = Committed::read(&committed.metadata);
+            committed.next == *next && said.told == told && said.seen == part.next.max(part.seen)
+        });
+        self.due = begun + self.every.max(self.cost * 20);
+        if same && !self.delivery.has_unsent() {
+            return Ok(());
+        }
+        let id = self.checkpoint(&positions)?;
+        let starts: Vec<Start> = self
+            .parts
+            .iter()
+            .zip(&positions)
+            .map(|(part, next)| {
+                let seen = part.next.max(part.seen);
+                let metadata = Committed::new(seen, id.clone(), told.clone()).write();
+                Start { at: part.at.clone(), next: *next, metadata }
+            })
+            .collect();
+        let keep = self.checkpoints.as_mut().map(|c| (c.store.clone(), c.lane.clone(), c.current.take(), id.clone()));
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.current = id;
+        }
+        self.committed.clone_from(&starts);
+        self.cost = begun.elapsed();
+        let sweep = move || {
+            if let Some((store, lane, before, now)) = keep {
+                let keep: Vec<&str> = before.iter().chain(&now).map(String::as_str).collect();
+                store.sweep(&lane, &keep);
+            }
+        };
+        self.delivery.commit(starts, Box::new(sweep))?;
+        self.due = Instant::now() + self.every.max(self.cost * 20);
+        Ok(())
+    }
+
+    /// Writes what is known; the id under which it is found.
+    fn checkpoint(&mut self, positions: &[i64]) -> Result<Option<String>, Broken> {
+        let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
+        let mut sections = BTreeMap::new();
+        self.lanes.iter_mut().for_each(|lane| lane.save(&mut sections));
+        let templates = self.decoder.save();
+        if !templates.is_empty() {
+            sections.insert("templates".into(), templates);
+        }
+        let position = |(part, next): (&Part, &i64)| Position {
+            topic: part.at.topic.to_string(),
+            partition: part.at.partition,
+            next: *next,
+        };
+        let checkpoint = Checkpoint {
+            plan_digest: self.plan_digest.to_string(),
+            written_ns: now_ns(),
+            positions: self.parts.iter().zip(positions).map(position).collect(),
+            sections,
+        };
+        let id = crate::checkpoint::new_id();
+        checkpoints
+            .store
+            .write(&checkpoints.lane, &id, &checkpoint)
+            .map_err(|error| Broken::new("checkpoint", error.to_string()))?;
+        Ok(Some(id))
+    }
+
+    /// The partitions go elsewhere, or the engine stops: commits where all stands, and waits for it.
+    pub(super) fn close(mut self, commit: bool, at_most: Duration) {
+        self.publish();
+        if commit {
+            let until = Instant::now() + at_most;
+            let done = self.settle(until).and_then(|()| self.commit()).and_then(|()| self.settle(until));
+            if let Err(broken) = done {
+                tracing::warn!(
+                    component_id = &*self.source,
+                    error_type = broken.reason,
+                    "partitions were given back without a last commit, their windows are made again: {}",
+                    broken.message
+                );
+            }
+        }
+        self.delivery.close();
+        // Its gauges go with it.
+        DecodeStats::default().publish(&mut self.published, &self.source);
+        self.delay_ns.store(0, Ordering::Relaxed);
+    }
+
+    fn settle(&mut self, until: Instant) -> Result<(), Broken> {
+        while !self.delivery.is_ready() {
+            if Instant::now() >= until {
+                return Err(Broken::new("sink", "sinks have not delivered everything".to_owned()));
+            }
+            self.delivery.tend()?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+}
+
+/// The name of a task's checkpoints: the same for whoever has the partitions.
+fn lane_name(source: &str, starts: &[Start]) -> String {
+    match starts {
+        [only] => format!("{source}.{}.{}", only.at.topic, only.at.partition),
+        _ => format!("{source}.all"),
+    }
+}
+
+/// The sections of a checkpoint, or none with a line that says so.
+fn restored(store: Option<&Store>, lane: &str, state: Option<&str>, source: &str) -> BTreeMap<String, Vec<u8>> {
+    let Some(id) = state else { return BTreeMap::new() };
+    let Some(store) = store else {
+        tracing::warn!(
+            component_id = source,
+            "the positions of {lane} have a checkpoint, and `engine.state_dir` is not set: open incidents and levels begin anew"
+        );
+        return BTreeMap::new();
+    };
+    match store.read(lane, id) {
+        Ok(Some(checkpoint)) => return checkpoint.sections,
+        Ok(None) => tracing::warn!(
+            component_id = source,
+            "checkpoint {id} of {lane} is not in `engine.state_dir` (was it written on another machine?): open incidents and levels begin anew"
+        ),
+        Err(error) => tracing::error!(component_id = source, "{error}: open incidents and levels begin anew"),
+    }
+    BTreeMap::new()
+}
