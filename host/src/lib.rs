@@ -14,6 +14,7 @@ pub mod source;
 pub mod window;
 
 pub mod calibration;
+pub mod checkpoint;
 pub mod inference;
 pub mod kafka;
 pub mod plugin;

@@ -21,6 +21,7 @@ const TABLE: &[(&str, &[&str], &str)] = &[
     ("inference", &["model", "calibration", "telemetry"], "service: models that score rows"),
     ("plugin", &["model", "config", "telemetry", "inference", "calibration"], "service: the sandbox"),
     ("kafka", &["model", "config", "telemetry"], "service: client settings, records, what refusals mean"),
+    ("checkpoint", &["model", "telemetry"], "service: saved state on disk, whole or not at all"),
     ("source", SPEAKS_KAFKA, "stage"),
     ("decode", STAGE, "stage"),
     ("window", STAGE, "stage"),

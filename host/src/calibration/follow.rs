@@ -130,6 +130,11 @@ impl Follower {
         &self.identity
     }
 
+    /// How it follows.
+    pub fn settings(&self) -> &FollowSettings {
+        &self.settings
+    }
+
     /// One window: its end, the rows that had a score, and the scores above [`Follower::floor`] in any order. True when
     /// there is something new to publish.
     pub fn observe(&mut self, window_end_ns: u64, rows: u64, excesses: &[f64]) -> bool {

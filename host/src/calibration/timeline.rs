@@ -43,6 +43,22 @@ impl Timeline {
         Self { inner: Mutex::new(inner), moved: Condvar::new() }
     }
 
+    /// What counts from the first order on, instead of what was said when it was made. False: an order is done, it is too
+    /// late. Nobody may have asked yet, or they were told something else.
+    pub fn begin(&self, first: Published) -> bool {
+        let mut inner = self.lock();
+        let early = inner.done.is_none();
+        if early {
+            inner.entries = VecDeque::from([(0, first)]);
+        }
+        early
+    }
+
+    /// True once an order is done.
+    pub fn begun(&self) -> bool {
+        self.lock().done.is_some()
+    }
+
     /// The desk is done with this order and learnt something, or nothing, from it. Orders come one after the other.
     pub fn done(&self, seq: u64, learnt: Option<Published>) {
         let mut inner = self.lock();
@@ -96,6 +112,16 @@ mod tests {
         assert_eq!(timeline.at(3 + LAG - 1), rate(1.0));
         assert_eq!(timeline.at(3 + LAG), rate(2.0));
         assert_eq!(timeline.at(9 + LAG), rate(2.0));
+    }
+
+    #[test]
+    fn what_it_begins_with_is_settled_before_the_first_order() {
+        let timeline = Timeline::new(rate(1.0));
+        assert!(!timeline.begun() && timeline.begin(rate(2.0)));
+        assert_eq!(timeline.at(0), rate(2.0));
+        timeline.done(0, None);
+        assert!(timeline.begun() && !timeline.begin(rate(3.0)));
+        assert_eq!(timeline.at(1), rate(2.0));
     }
 
     #[test]

@@ -25,6 +25,15 @@ pub trait Decoder: Send {
     fn decode(&mut self, input: &FrameBatch, out: &mut dyn FlowSink);
     /// Counters since the start.
     fn stats(&self) -> &DecodeStats;
+    /// What was learned of exporters and is needed to read what comes later. Empty: nothing.
+    fn save(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    /// Adds what a decoder of this kind has saved, before the first frame. What several have saved may be given one after
+    /// the other: an exporter may come to another socket than before. `Err`: nothing of it was taken.
+    fn restore(&mut self, _saved: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Options that no decoder can follow.

@@ -4,6 +4,7 @@
 
 use super::stats::RateOrigin;
 use crate::config::decode_options::DecodeOptions;
+use crate::model::saved::{Loader, NotLoaded, Saver};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -87,6 +88,60 @@ impl Sampling {
         // A record without a sampler id of an exporter whose samplers all have one rate has that rate.
         let rate = of_domain.or_else(|| if sampler.is_none() { agreed(self.by_sampler.iter()) } else { None });
         rate.map(|rate| (rate, RateOrigin::Exporter))
+    }
+}
+
+/// What an exporter said, without what the config says about it.
+#[derive(Debug, Default)]
+pub(crate) struct SavedRates {
+    by_sampler: Vec<(u32, u64, u64)>,
+    by_domain: Vec<(u32, u64)>,
+    any: Option<u64>,
+}
+
+impl Sampling {
+    /// True when the exporter has said nothing.
+    pub fn is_empty(&self) -> bool {
+        self.by_sampler.is_empty() && self.by_domain.is_empty() && self.any.is_none()
+    }
+
+    /// What the exporter said.
+    pub fn save(&self, s: &mut Saver) {
+        s.count(self.by_sampler.len());
+        for ((domain, sampler), rate) in &self.by_sampler {
+            s.u32(*domain);
+            s.u64(*sampler);
+            s.u64(*rate);
+        }
+        s.count(self.by_domain.len());
+        for (domain, rate) in &self.by_domain {
+            s.u32(*domain);
+            s.u64(*rate);
+        }
+        s.option(self.any, Saver::u64);
+    }
+
+    /// Learns again what was saved.
+    pub fn restore(&mut self, saved: SavedRates) {
+        let any = saved.any.filter(|rate| *rate > 0).or(self.any);
+        for (domain, sampler, rate) in saved.by_sampler {
+            self.learn(domain, Some(sampler), rate);
+        }
+        for (domain, rate) in saved.by_domain {
+            self.learn(domain, None, rate);
+        }
+        self.any = any;
+        self.generation += 1;
+    }
+}
+
+impl SavedRates {
+    pub fn load(l: &mut Loader<'_>) -> Result<Self, NotLoaded> {
+        Ok(Self {
+            by_sampler: (0..l.count(20)?).map(|_| Ok((l.u32()?, l.u64()?, l.u64()?))).collect::<Result<_, _>>()?,
+            by_domain: (0..l.count(12)?).map(|_| Ok((l.u32()?, l.u64()?))).collect::<Result<_, _>>()?,
+            any: l.option(Loader::u64)?,
+        })
     }
 }
 

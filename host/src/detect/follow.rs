@@ -3,8 +3,12 @@
 //! so that nothing depends on how many workers there are or which of them is ahead.
 
 use crate::calibration::{Follower, Tail, Timeline};
+use crate::model::saved::{Loader, NotLoaded, Saver};
 use crate::model::{KeyKind, WindowInfo};
 use std::sync::Arc;
+
+const WHAT: &str = "followed tails";
+const VERSION: u8 = 1;
 
 /// Whose scores on which level: a detector's own, or what a model says to it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -128,9 +132,72 @@ impl Followers {
     }
 }
 
+/// Saved followers: whose, and the follower as JSON.
+type Saved<'a> = Vec<(Subject, &'a str)>;
+
+impl Followers {
+    /// All that was learned.
+    pub fn save(&self) -> Vec<u8> {
+        let mut s = Saver::new(WHAT, VERSION);
+        s.count(self.of.len());
+        for Follow { subject, follower, .. } in &self.of {
+            s.text(&subject.detector);
+            s.u8(subject.level as u8);
+            s.option(subject.model.as_deref(), Saver::text);
+            s.text(&follower.to_json());
+        }
+        s.done()
+    }
+
+    /// Goes on with what was learned; it counts from the first close order on, also for ends that were given out before.
+    /// Gives the reasons of what is not used: nobody asks for it any more, or it was learned with another model; such a
+    /// follower starts from what was trained. Refused: bytes that are no such state, and when an order was heard already.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<Vec<String>, String> {
+        let saved = load(bytes).map_err(|e| e.to_string())?;
+        if self.of.iter().any(|f| f.timeline.begun()) {
+            return Err("what was learned cannot be taken up after the first close order".into());
+        }
+        let mut unused = Vec::new();
+        for (subject, json) in saved {
+            if let Err(reason) = self.resume(&subject, json) {
+                let model = subject.model.map(|m| format!(" of {m}")).unwrap_or_default();
+                unused.push(format!("{} on {}{model}: {reason}", subject.detector, subject.level.name()));
+            }
+        }
+        Ok(unused)
+    }
+
+    fn resume(&mut self, subject: &Subject, json: &str) -> Result<(), String> {
+        let follow = self.of.iter_mut().find(|f| f.subject == *subject).ok_or("nobody follows it any more")?;
+        let (identity, settings) = (follow.follower.identity(), follow.follower.settings().clone());
+        let follower = Follower::from_json(json, identity, settings).map_err(|e| e.to_string())?;
+        follow.timeline.begin(follower.published());
+        follow.follower = follower;
+        Ok(())
+    }
+}
+
+fn load(bytes: &[u8]) -> Result<Saved<'_>, NotLoaded> {
+    let mut l = Loader::new(bytes, WHAT, VERSION)?;
+    let mut saved = Vec::new();
+    for _ in 0..l.count(4 + 1 + 1 + 4)? {
+        let (detector, level) = (l.text()?.into(), l.u8()?);
+        let level = KeyKind::ALL.into_iter().find(|k| *k as u8 == level);
+        let level = level.ok_or(NotLoaded::Insane("an unknown level"))?;
+        let model = l.option(|l| l.text().map(Into::into))?;
+        saved.push((Subject { detector, level, model }, l.text()?));
+    }
+    l.end()?;
+    Ok(saved)
+}
+
 impl Drop for Followers {
     fn drop(&mut self) {
         // A desk that is gone must not keep workers waiting.
         self.of.iter().for_each(|f| f.timeline.release());
     }
 }
+
+#[cfg(test)]
+#[path = "follow_tests.rs"]
+mod tests;

@@ -3,6 +3,7 @@
 //! newcomers cannot push out exporters that are alive.
 
 use super::layout::Layouts;
+use super::save::{SavedDomain, SavedExporter};
 use crate::config::decode_options::DecodeOptions;
 use crate::decode::sampling::Sampling;
 use crate::decode::sequence::Sequence;
@@ -133,6 +134,57 @@ impl Exporter {
     }
 }
 
+impl Exporter {
+    fn new(options: &DecodeOptions, peer: IpAddr) -> Self {
+        Self { domains: Bounded::new(MAX_DOMAINS), sampling: Sampling::new(options, peer), held: Held::default() }
+    }
+
+    /// What its options data said.
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
+    }
+
+    /// Its domains, the one heard last first: version, number, when it was heard.
+    pub fn domains(&self) -> Vec<(FlowType, u32, u64, &Domain)> {
+        let mut all: Vec<_> = self.domains.map.iter().map(|((v, id), (seen, d))| (*v, *id, *seen, d)).collect();
+        all.sort_unstable_by_key(|(version, id, seen, _)| (std::cmp::Reverse(*seen), *version as u8, *id));
+        all
+    }
+
+    /// Adds a domain, where there is room. Of two templates with one id the one learned last counts.
+    fn restore(&mut self, saved: SavedDomain, max_templates: usize, all: &mut Held) {
+        let (key, domains) = ((saved.version, saved.id), &mut self.domains);
+        if !domains.map.contains_key(&key) && domains.map.len() >= domains.limit {
+            return;
+        }
+        let (seen, domain) = domains.map.entry(key).or_insert_with(|| (saved.seen_ns, Domain::new()));
+        *seen = saved.seen_ns.max(*seen);
+        if saved.init_ms > 0 {
+            domain.init_ms = saved.init_ms;
+        }
+        let before = domain.layouts.held();
+        for (id, layout) in saved.layouts {
+            if domain.layouts.learned_ns(id).is_some_and(|learned| learned >= layout.learned_ns) {
+                continue;
+            }
+            domain.layouts.remove(id);
+            let full = |domain: &Domain| {
+                let now = domain.layouts.held();
+                self.held.changed(before, now).templates >= max_templates
+                    || all.changed(before, now).fields + layout.cost() > MAX_FIELDS
+            };
+            while full(domain) && !domain.layouts.is_empty() {
+                domain.layouts.evict();
+            }
+            if !full(domain) {
+                domain.layouts.insert(id, layout);
+            }
+        }
+        self.held = self.held.changed(before, domain.layouts.held());
+        *all = all.changed(before, domain.layouts.held());
+    }
+}
+
 impl Domain {
     fn new() -> Self {
         Self { layouts: Layouts::default(), sequence: Sequence::default(), init_ms: 0, last_rate: None }
@@ -177,10 +229,35 @@ impl Exporters {
             }
             stats.exporters += u64::from(pushed_out.is_none());
             *all = all.changed(pushed_out.map_or(Held::default(), |e| e.held), Held::default());
-            let sampling = Sampling::new(options, peer);
-            let exporter = Exporter { domains: Bounded::new(MAX_DOMAINS), sampling, held: Held::default() };
-            self.map.map.insert(peer, (now_ns, exporter));
+            self.map.map.insert(peer, (now_ns, Exporter::new(options, peer)));
         }
         self.map.get_mut(&peer, now_ns)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.map.map.len()
+    }
+
+    /// All of them, the one heard last first: address and when it was heard.
+    pub fn all(&self) -> Vec<(IpAddr, u64, &Exporter)> {
+        let mut all: Vec<_> = self.map.map.iter().map(|(peer, (seen, exporter))| (*peer, *seen, exporter)).collect();
+        all.sort_unstable_by_key(|(peer, seen, _)| (std::cmp::Reverse(*seen), *peer));
+        all
+    }
+
+    /// Adds what was saved of an exporter, where it is allowed and there is room.
+    pub fn restore(&mut self, saved: SavedExporter, options: &DecodeOptions, all: &mut Held) {
+        let (peer, map) = (saved.peer, &self.map.map);
+        if self.is_stranger(peer, options) || (!map.contains_key(&peer) && map.len() >= self.map.limit) {
+            return;
+        }
+        let new = || (saved.seen_ns, Exporter::new(options, peer));
+        let (seen, exporter) = self.map.map.entry(peer).or_insert_with(new);
+        *seen = saved.seen_ns.max(*seen);
+        exporter.sampling.restore(saved.rates);
+        for domain in saved.domains {
+            exporter.restore(domain, options.max_templates_per_exporter, all);
+        }
     }
 }

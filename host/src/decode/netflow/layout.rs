@@ -60,6 +60,20 @@ impl Layout {
         })
     }
 
+    /// The layout of a template that was read before: enterprise number, element and length of its fields.
+    pub fn again(id: u16, fields: &[(u32, u16, u16)], kind: Kind, learned_ns: u64, want_extra: bool) -> Option<Self> {
+        let field = |(pen, element, len): &(u32, u16, u16)| FieldSpec {
+            target: Target::of(*pen, *element, want_extra),
+            pen: *pen,
+            element: *element,
+            len: *len,
+        };
+        match learn(id, fields.iter().map(field).collect(), kind)? {
+            Definition::Learn(_, layout) => Some(Self { learned_ns, ..layout }),
+            _ => None,
+        }
+    }
+
     /// What it takes, in fields.
     pub fn cost(&self) -> usize {
         self.fields.len() + LAYOUT_FIELDS
@@ -265,6 +279,18 @@ impl Layouts {
         if let Some(id) = self.by_id.iter().min_by_key(|(_, l)| l.used).map(|(id, _)| *id) {
             self.remove(id);
         }
+    }
+
+    /// All of them with their ids, those used last at the end.
+    pub fn by_use(&self) -> Vec<(u16, &Layout)> {
+        let mut all: Vec<(u16, &Layout)> = self.by_id.iter().map(|(id, layout)| (*id, layout)).collect();
+        all.sort_unstable_by_key(|(_, layout)| layout.used);
+        all
+    }
+
+    /// When the layout of that id was learned.
+    pub fn learned_ns(&self, id: u16) -> Option<u64> {
+        self.by_id.get(&id).map(|layout| layout.learned_ns)
     }
 
     /// True when there are none.

@@ -14,6 +14,9 @@ mod pending;
 #[cfg(test)]
 mod properties;
 mod row;
+mod save;
+#[cfg(test)]
+mod save_tests;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -150,5 +153,21 @@ impl Decoder for NetflowDecoder {
 
     fn stats(&self) -> &DecodeStats {
         &self.stats
+    }
+
+    fn save(&self) -> Vec<u8> {
+        save::save(&self.exporters)
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+        if saved.is_empty() {
+            return Ok(());
+        }
+        for exporter in save::load(saved, self.want_extra).map_err(|e| e.to_string())? {
+            self.exporters.restore(exporter, &self.options, &mut self.held);
+        }
+        self.stats.exporters = self.exporters.len() as u64;
+        self.stats.templates = self.held.templates as u64;
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use crate::model::FlowRecord;
 use proptest::prelude::*;
 
 /// Elements of every kind of target, with the widths that exporters use.
-fn elements() -> impl Strategy<Value = Vec<Element>> {
+pub(super) fn elements() -> impl Strategy<Value = Vec<Element>> {
     let element = prop_oneof![
         prop::sample::select(vec![(0u32, 8u16, 4u16), (0, 12, 4), (0, 27, 16), (0, 28, 16), (0, 56, 6), (0, 15, 4)]),
         (prop::sample::select(vec![1u16, 2, 10, 14, 16, 17, 31, 34, 48, 85, 86, 231, 232]), 1u16..=8)

@@ -3,13 +3,13 @@ use crate::decode::stats::RateOrigin;
 use crate::model::FlowRecord;
 use std::net::SocketAddr;
 
-const RECEIVED: u64 = 1_700_000_100 * SECOND;
+pub(super) const RECEIVED: u64 = 1_700_000_100 * SECOND;
 const EXPORTED: u32 = 1_700_000_000;
 
 /// A small encoder: sets of one datagram.
 pub(super) struct Datagram {
     ipfix: bool,
-    domain: u32,
+    pub(super) domain: u32,
     sequence: u32,
     uptime_ms: u32,
     sets: Vec<u8>,
@@ -99,7 +99,7 @@ pub(super) fn decoder(options: DecodeOptions) -> NetflowDecoder {
     NetflowDecoder::new(&options, true)
 }
 
-fn feed_from(d: &mut NetflowDecoder, peer: &str, at_ns: u64, datagram: &[u8]) -> Vec<FlowRecord> {
+pub(super) fn feed_from(d: &mut NetflowDecoder, peer: &str, at_ns: u64, datagram: &[u8]) -> Vec<FlowRecord> {
     let mut batch = FrameBatch::default();
     batch.push(datagram, peer.parse::<SocketAddr>().unwrap(), at_ns);
     let mut out = Vec::new();
