@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DecodeOptions {
-    /// `netflow` (v5, v7, v9 and IPFIX, told apart by their version), `jsonl`, `csv` or `parquet`. A file source may leave it out:
-    /// then the file's name decides. Default: netflow.
+    /// `netflow` (v5, v7, v9 and IPFIX, told apart by their version), `rawflow` (the same in Akvorado's protobuf), `goflow2`
+    /// (protobuf), `goflow2_json`, `pmacct` (JSON), `arrow` (IPC streams), `jsonl`, `csv` or `parquet`; docs/formats.md tells
+    /// what each is. A file source may leave it out: then the file's name decides. Default: netflow.
     pub format: Option<DecodeFormat>,
     /// Networks whose exporters are believed. Empty: all. Datagrams of strangers are refused and counted and never get
     /// any state. Only for netflow.
@@ -60,16 +61,46 @@ impl Default for DecodeOptions {
 
 /// What the bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum DecodeFormat {
     /// NetFlow v5, v7, v9 and IPFIX.
     Netflow,
+    /// Akvorado's RawFlow: NetFlow datagrams with their origin, in protobuf.
+    Rawflow,
+    /// GoFlow2's FlowMessage in protobuf, with and without a length before each.
+    Goflow2,
+    /// GoFlow2's FlowMessage as JSON.
+    Goflow2Json,
+    /// pmacct's JSON.
+    Pmacct,
+    /// Arrow IPC streams with the columns of a flow batch.
+    Arrow,
     /// One JSON object per line.
     Jsonl,
     /// One record per line, names in the first line.
     Csv,
     /// Apache Parquet: a record per row.
     Parquet,
+}
+
+impl DecodeFormat {
+    /// Every one, with its word in the configuration.
+    pub const ALL: [(&'static str, DecodeFormat); 9] = [
+        ("netflow", DecodeFormat::Netflow),
+        ("rawflow", DecodeFormat::Rawflow),
+        ("goflow2", DecodeFormat::Goflow2),
+        ("goflow2_json", DecodeFormat::Goflow2Json),
+        ("pmacct", DecodeFormat::Pmacct),
+        ("arrow", DecodeFormat::Arrow),
+        ("jsonl", DecodeFormat::Jsonl),
+        ("csv", DecodeFormat::Csv),
+        ("parquet", DecodeFormat::Parquet),
+    ];
+
+    /// The format of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(known, _)| *known == word).map(|(_, format)| format)
+    }
 }
 
 /// Unit of a time given as a number.
@@ -95,5 +126,19 @@ impl TimeUnit {
             TimeUnit::Micros => 1_000,
             TimeUnit::Nanos => 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_those_of_the_config() {
+        for (word, format) in DecodeFormat::ALL {
+            let read: DecodeOptions = toml::from_str(&format!("format = \"{word}\"")).unwrap();
+            assert_eq!((read.format, DecodeFormat::from_word(word)), (Some(format), Some(format)));
+        }
+        assert_eq!(DecodeFormat::from_word("pcap"), None);
     }
 }

@@ -1,28 +1,45 @@
-//! Bytes in, flow records out. Comes in: frames of a source (datagrams, packets of a capture, lines of a text file);
-//! goes out: [`FlowRecord`](crate::model::FlowRecord)s pushed into a sink one by one. Refuses what it cannot read, never
-//! as a whole: each refusal has a reason and a counter (`kaminari_decode_*`), and the rest of the frame is decoded.
-//! Pure: no clock, no I/O, no channel.
+//! Bytes in, flow records out. Comes in: frames of a source (datagrams, packets of a capture, lines of a text file,
+//! messages of a topic); goes out: [`FlowRecord`](crate::model::FlowRecord)s pushed into a sink one by one, or columns of
+//! them. Refuses what it cannot read, never as a whole: each refusal has a reason and a counter (`kaminari_decode_*`), and
+//! the rest of the frame is decoded. Pure: no clock, no I/O, no channel.
 
 use crate::config::decode_options::{DecodeFormat, DecodeOptions};
-use crate::model::{FlowSink, FrameBatch};
+use crate::model::{FlowSink, Frame, FrameBatch};
 
+mod arrow;
+mod foreign;
+mod goflow2;
+mod json;
 mod netflow;
 mod packet;
+mod rawflow;
 mod records;
 mod rows;
 mod sampling;
 mod sequence;
 mod stats;
+mod wire;
 
+pub use arrow::ArrowDecoder;
+pub use goflow2::Goflow2Decoder;
+pub use json::JsonDecoder;
 pub use netflow::NetflowDecoder;
+pub use rawflow::RawflowDecoder;
 pub use records::RecordDecoder;
 pub use rows::{FeatureRow, MissingColumn, RowsDecoder};
-pub use stats::{DecodeStats, RateOrigin, Refusal};
+pub use stats::{DecodeStats, REFUSALS, RateOrigin, Refusal};
 
 /// Frames to flow records.
 pub trait Decoder: Send {
-    /// Decodes every frame of the batch; nothing in it can fail as a whole.
-    fn decode(&mut self, input: &FrameBatch, out: &mut dyn FlowSink);
+    /// Decodes one frame. Nothing can fail as a whole: what was refused is in [`stats`](Self::stats), where `refusals`
+    /// rises.
+    fn frame(&mut self, bytes: &[u8], frame: &Frame, out: &mut dyn FlowSink);
+    /// Decodes every frame of the batch.
+    fn decode(&mut self, input: &FrameBatch, out: &mut dyn FlowSink) {
+        for frame in &input.frames {
+            self.frame(input.bytes(frame), frame, out);
+        }
+    }
     /// Counters since the start.
     fn stats(&self) -> &DecodeStats;
     /// What was learned of exporters and is needed to read what comes later. Empty: nothing.
@@ -58,6 +75,11 @@ pub enum DecodeError {
 pub fn build(options: &DecodeOptions, want_extra: bool) -> Result<Box<dyn Decoder>, DecodeError> {
     Ok(match options.format.unwrap_or(DecodeFormat::Netflow) {
         DecodeFormat::Netflow => Box::new(NetflowDecoder::new(options, want_extra)),
+        DecodeFormat::Rawflow => Box::new(RawflowDecoder::new(options, want_extra)),
+        DecodeFormat::Goflow2 => Box::new(Goflow2Decoder::new(options, want_extra)),
+        DecodeFormat::Goflow2Json => Box::new(JsonDecoder::goflow2(options, want_extra)),
+        DecodeFormat::Pmacct => Box::new(JsonDecoder::pmacct(options, want_extra)),
+        DecodeFormat::Arrow => Box::new(ArrowDecoder::new()),
         DecodeFormat::Jsonl | DecodeFormat::Csv | DecodeFormat::Parquet => Box::new(RecordDecoder::new(options)?),
     })
 }

@@ -59,6 +59,12 @@ reasons! {
         NoAddress = "no_address",
         /// csv line with another number of fields than the header.
         FieldCount = "field_count",
+        /// A message that is no protobuf or Arrow stream of its format, or breaks off.
+        BadMessage = "bad_message",
+        /// An Arrow stream whose columns are not those of a flow batch.
+        BadSchema = "bad_schema",
+        /// A RawFlow whose payload is for a decoder that there is none of (sFlow).
+        UnsupportedDecoder = "unsupported_decoder",
     }
 }
 
@@ -80,7 +86,16 @@ reasons! {
     }
 }
 
-const REFUSALS: usize = Refusal::ALL.len();
+impl Refusal {
+    /// True for a reason that may rise while another frame than the refused one is decoded: data sets wait for their
+    /// template, and it is a later frame that gives them up.
+    pub const fn may_be_late(self) -> bool {
+        matches!(self, Refusal::MissingTemplate)
+    }
+}
+
+/// Reasons that there are.
+pub const REFUSALS: usize = Refusal::ALL.len();
 const ORIGINS: usize = RateOrigin::ALL.len();
 const TYPES: usize = FlowType::ALL.len();
 
@@ -97,6 +112,8 @@ pub struct DecodeStats {
     pub rows: u64,
     /// Records of options data.
     pub options_records: u64,
+    /// Refusals of all kinds: one look tells whether a frame had any.
+    pub refusals: u64,
     /// Datagrams, sets or records refused, by [`Refusal`].
     pub errors: [u64; REFUSALS],
     /// Bytes left undecoded, by [`Refusal`].
@@ -137,8 +154,15 @@ impl DecodeStats {
     /// Counts one refusal and the bytes that it cost.
     #[cold]
     pub(crate) fn refuse(&mut self, why: Refusal, bytes: usize) {
+        self.refusals += 1;
         self.errors[why as usize] += 1;
         self.undecoded_bytes[why as usize] += bytes as u64;
+    }
+
+    /// The reasons that rose since `errors` was `before`.
+    #[cold]
+    pub fn reasons_since(&self, before: &[u64; REFUSALS]) -> Vec<Refusal> {
+        Refusal::ALL.iter().copied().filter(|why| self.errors[*why as usize] > before[*why as usize]).collect()
     }
 
     /// Flow records of all types.
@@ -302,6 +326,18 @@ mod tests {
         stats.refuse(Refusal::TruncatedSet, 12);
         let line = stats.to_string();
         assert_eq!(line, "3 packets, 7 records (IPFIX 7), 1 errors (truncated_set 1), 12 undecoded bytes");
+    }
+
+    #[test]
+    fn a_snapshot_tells_what_rose() {
+        let mut stats = DecodeStats::default();
+        stats.refuse(Refusal::BadLine, 3);
+        let before = stats.errors;
+        assert_eq!(stats.reasons_since(&before), []);
+        stats.refuse(Refusal::NoAddress, 0);
+        stats.refuse(Refusal::BadLine, 1);
+        assert_eq!(stats.reasons_since(&before), [Refusal::BadLine, Refusal::NoAddress]);
+        assert_eq!(stats.refusals, stats.errors_total());
     }
 
     #[test]

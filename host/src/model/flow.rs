@@ -1,7 +1,9 @@
 //! One flow record, and the builder that turns records into columns.
 
 use super::addr::Addr;
-use super::schema::flow_schema;
+use super::flow_columns;
+use super::schema::{col, flow_schema};
+use arrow_array::types::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{ArrayRef, FixedSizeBinaryArray, RecordBatch, UInt8Array, UInt16Array, UInt32Array, UInt64Array};
 use arrow_buffer::{Buffer, ScalarBuffer};
 use std::sync::Arc;
@@ -91,6 +93,11 @@ pub struct FlowRecord {
 pub trait FlowSink {
     /// Takes one record.
     fn push(&mut self, record: &FlowRecord);
+
+    /// Takes many: a batch with exactly [`flow_schema`]. Row by row, unless the sink has columns itself.
+    fn push_columns(&mut self, batch: &RecordBatch) {
+        flow_columns::each(batch, |record| self.push(record));
+    }
 }
 
 impl FlowSink for Vec<FlowRecord> {
@@ -160,6 +167,37 @@ impl FlowSink for FlowBatchBuilder {
         self.ip_tos.push(r.ip_tos);
         self.vlan_id.push(r.vlan_id);
         self.flow_type.push(r.flow_type as u8);
+    }
+
+    /// The columns as they are, the scaled ones too.
+    fn push_columns(&mut self, batch: &RecordBatch) {
+        use flow_columns::{addresses, primitive};
+        self.time_received_ns.extend_from_slice(primitive::<UInt64Type>(batch, col::TIME_RECEIVED_NS));
+        self.time_flow_start_ns.extend_from_slice(primitive::<UInt64Type>(batch, col::TIME_FLOW_START_NS));
+        self.time_flow_end_ns.extend_from_slice(primitive::<UInt64Type>(batch, col::TIME_FLOW_END_NS));
+        self.sampler_address.extend(addresses(batch, col::SAMPLER_ADDRESS));
+        self.observation_domain_id.extend_from_slice(primitive::<UInt32Type>(batch, col::OBSERVATION_DOMAIN_ID));
+        self.sampling_rate.extend_from_slice(primitive::<UInt64Type>(batch, col::SAMPLING_RATE));
+        self.src_addr.extend(addresses(batch, col::SRC_ADDR));
+        self.dst_addr.extend(addresses(batch, col::DST_ADDR));
+        self.src_port.extend_from_slice(primitive::<UInt16Type>(batch, col::SRC_PORT));
+        self.dst_port.extend_from_slice(primitive::<UInt16Type>(batch, col::DST_PORT));
+        self.proto.extend_from_slice(primitive::<UInt8Type>(batch, col::PROTO));
+        self.tcp_flags.extend_from_slice(primitive::<UInt16Type>(batch, col::TCP_FLAGS));
+        self.bytes.extend_from_slice(primitive::<UInt64Type>(batch, col::BYTES));
+        self.packets.extend_from_slice(primitive::<UInt64Type>(batch, col::PACKETS));
+        self.bytes_scaled.extend_from_slice(primitive::<UInt64Type>(batch, col::BYTES_SCALED));
+        self.packets_scaled.extend_from_slice(primitive::<UInt64Type>(batch, col::PACKETS_SCALED));
+        self.in_if.extend_from_slice(primitive::<UInt32Type>(batch, col::IN_IF));
+        self.out_if.extend_from_slice(primitive::<UInt32Type>(batch, col::OUT_IF));
+        self.src_as.extend_from_slice(primitive::<UInt32Type>(batch, col::SRC_AS));
+        self.dst_as.extend_from_slice(primitive::<UInt32Type>(batch, col::DST_AS));
+        self.src_net.extend_from_slice(primitive::<UInt8Type>(batch, col::SRC_NET));
+        self.dst_net.extend_from_slice(primitive::<UInt8Type>(batch, col::DST_NET));
+        self.next_hop.extend(addresses(batch, col::NEXT_HOP));
+        self.ip_tos.extend_from_slice(primitive::<UInt8Type>(batch, col::IP_TOS));
+        self.vlan_id.extend_from_slice(primitive::<UInt16Type>(batch, col::VLAN_ID));
+        self.flow_type.extend_from_slice(primitive::<UInt8Type>(batch, col::TYPE));
     }
 }
 

@@ -8,6 +8,7 @@ pub mod aggregate;
 pub mod detection;
 pub mod device;
 pub mod flow;
+pub mod flow_columns;
 pub mod flow_extra;
 pub mod flow_json;
 pub mod frames;

@@ -145,7 +145,7 @@ impl FileReader {
                 })?;
                 Kind::Capture(capture)
             }
-            DecodeFormat::Jsonl | DecodeFormat::Csv | DecodeFormat::Parquet => {
+            _ => {
                 Kind::Lines { reader: BufReader::with_capacity(1 << 16, bytes), line: Vec::new(), number: 0 }
             }
         };

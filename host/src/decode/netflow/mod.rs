@@ -29,7 +29,7 @@ use super::Decoder;
 use super::stats::{DecodeStats, Refusal};
 use crate::config::decode_options::DecodeOptions;
 use crate::model::time::SECOND;
-use crate::model::{Addr, FlowSink, FlowType, Frame, FrameBatch};
+use crate::model::{Addr, FlowSink, FlowType, Frame};
 use netflow_parser::{NetflowPacket, NetflowParser};
 
 /// Decoder of all NetFlow versions and IPFIX.
@@ -63,23 +63,9 @@ impl NetflowDecoder {
         }
     }
 
-    fn datagram(&mut self, bytes: &[u8], frame: &Frame, out: &mut dyn FlowSink) {
-        self.stats.datagrams += 1;
-        self.stats.bytes += bytes.len() as u64;
-        if self.exporters.is_stranger(frame.peer.ip(), &self.options) {
-            self.stats.strangers += 1;
-            return;
-        }
-        let Some(version) = bytes.first_chunk::<2>() else {
-            return self.stats.refuse(Refusal::ShortHeader, bytes.len());
-        };
-        match u16::from_be_bytes(*version) {
-            5 => self.fixed(FlowType::NetflowV5, bytes, frame, out),
-            7 => self.fixed(FlowType::NetflowV7, bytes, frame, out),
-            9 => self.message(FlowType::NetflowV9, bytes, frame, out),
-            10 => self.message(FlowType::Ipfix, bytes, frame, out),
-            _ => self.stats.refuse(Refusal::UnsupportedVersion, bytes.len()),
-        }
+    /// For who takes payloads out of other messages: what it refuses itself is counted here too.
+    pub(super) fn stats_mut(&mut self) -> &mut DecodeStats {
+        &mut self.stats
     }
 
     /// v5 and v7.
@@ -145,9 +131,22 @@ impl NetflowDecoder {
 }
 
 impl Decoder for NetflowDecoder {
-    fn decode(&mut self, input: &FrameBatch, out: &mut dyn FlowSink) {
-        for frame in &input.frames {
-            self.datagram(input.bytes(frame), frame, out);
+    fn frame(&mut self, bytes: &[u8], frame: &Frame, out: &mut dyn FlowSink) {
+        self.stats.datagrams += 1;
+        self.stats.bytes += bytes.len() as u64;
+        if self.exporters.is_stranger(frame.peer.ip(), &self.options) {
+            self.stats.strangers += 1;
+            return;
+        }
+        let Some(version) = bytes.first_chunk::<2>() else {
+            return self.stats.refuse(Refusal::ShortHeader, bytes.len());
+        };
+        match u16::from_be_bytes(*version) {
+            5 => self.fixed(FlowType::NetflowV5, bytes, frame, out),
+            7 => self.fixed(FlowType::NetflowV7, bytes, frame, out),
+            9 => self.message(FlowType::NetflowV9, bytes, frame, out),
+            10 => self.message(FlowType::Ipfix, bytes, frame, out),
+            _ => self.stats.refuse(Refusal::UnsupportedVersion, bytes.len()),
         }
     }
 

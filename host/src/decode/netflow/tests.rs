@@ -1,6 +1,6 @@
 use super::*;
 use crate::decode::stats::RateOrigin;
-use crate::model::FlowRecord;
+use crate::model::{FlowRecord, FrameBatch};
 use std::net::SocketAddr;
 
 pub(super) const RECEIVED: u64 = 1_700_000_100 * SECOND;

@@ -15,7 +15,7 @@ use self::column::{Column, Line};
 use super::stats::{DecodeStats, RateOrigin, Refusal};
 use super::{DecodeError, Decoder};
 use crate::config::decode_options::{DecodeFormat, DecodeOptions};
-use crate::model::{FlowSink, FrameBatch};
+use crate::model::{FlowSink, Frame};
 use std::collections::HashMap;
 
 /// Decoder of JSON lines, CSV and Parquet.
@@ -151,24 +151,21 @@ impl RecordDecoder {
 }
 
 impl Decoder for RecordDecoder {
-    fn decode(&mut self, input: &FrameBatch, out: &mut dyn FlowSink) {
-        for frame in &input.frames {
-            if self.options.format == Some(DecodeFormat::Parquet) {
-                self.columns(input.bytes(frame), frame.received_ns, out);
-                continue;
-            }
-            let bytes = input.bytes(frame).trim_ascii();
-            self.number += 1;
-            if bytes.is_empty() {
-                continue;
-            }
-            self.stats.datagrams += 1;
-            self.stats.bytes += bytes.len() as u64;
-            match self.read(bytes) {
-                Ok(false) => self.stats.framing_bytes += bytes.len() as u64,
-                Ok(true) => self.take(bytes.len(), frame.received_ns, out),
-                Err(bad) => self.refuse("line", &bad, bytes.len()),
-            }
+    fn frame(&mut self, bytes: &[u8], frame: &Frame, out: &mut dyn FlowSink) {
+        if self.options.format == Some(DecodeFormat::Parquet) {
+            return self.columns(bytes, frame.received_ns, out);
+        }
+        let bytes = bytes.trim_ascii();
+        self.number += 1;
+        if bytes.is_empty() {
+            return;
+        }
+        self.stats.datagrams += 1;
+        self.stats.bytes += bytes.len() as u64;
+        match self.read(bytes) {
+            Ok(false) => self.stats.framing_bytes += bytes.len() as u64,
+            Ok(true) => self.take(bytes.len(), frame.received_ns, out),
+            Err(bad) => self.refuse("line", &bad, bytes.len()),
         }
     }
 

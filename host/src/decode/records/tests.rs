@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::decode_options::TimeUnit;
 use crate::model::frames::NO_PEER;
-use crate::model::{FlowRecord, FlowType};
+use crate::model::{FlowRecord, FlowType, FrameBatch};
 
 fn decode(options: &DecodeOptions, lines: &[&str]) -> (Vec<FlowRecord>, DecodeStats) {
     let mut decoder = RecordDecoder::new(options).unwrap();

@@ -1,0 +1,316 @@
+//! Numbers, addresses and times out of bytes of text. `None`: they are none. What the standard library and jiff read of
+//! these forms they read alike (property tests); they want checked UTF-8 first and cost several times as much.
+
+use crate::model::Addr;
+use crate::model::time::SECOND;
+
+/// A whole number: decimal, or hexadecimal behind `0x`.
+pub(super) fn integer(text: &[u8]) -> Option<u64> {
+    if let Some(hex) = text.strip_prefix(b"0x") {
+        let text = std::str::from_utf8(hex).ok().filter(|t| !t.starts_with('+'))?;
+        return u64::from_str_radix(text, 16).ok();
+    }
+    if text.is_empty() || text.len() > 20 {
+        return None;
+    }
+    text.iter().try_fold(0u64, |n, b| n.checked_mul(10)?.checked_add(digit(*b)?))
+}
+
+#[inline(always)]
+fn digit(byte: u8) -> Option<u64> {
+    let digit = byte.wrapping_sub(b'0');
+    (digit < 10).then_some(u64::from(digit))
+}
+
+/// An address of either family.
+#[inline]
+pub(super) fn address(text: &[u8]) -> Option<Addr> {
+    match ipv4(text) {
+        Some(bytes) => Some(Addr::from_v4_bytes(bytes)),
+        None => ipv6(text).map(Addr),
+    }
+}
+
+#[inline]
+fn ipv4(text: &[u8]) -> Option<[u8; 4]> {
+    if text.len() > 15 {
+        return None;
+    }
+    let (mut out, mut part, mut n, mut digits) = ([0; 4], 0, 0u32, 0);
+    for byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit < 10 {
+            // As everywhere: no leading zeros, which some take for octal.
+            if digits > 0 && n == 0 {
+                return None;
+            }
+            n = n * 10 + u32::from(digit);
+            digits += 1;
+        } else if *byte == b'.' && digits > 0 && part < 3 {
+            out[part] = u8::try_from(n).ok()?;
+            (part, n, digits) = (part + 1, 0, 0);
+        } else {
+            return None;
+        }
+    }
+    if part < 3 || digits == 0 {
+        return None;
+    }
+    out[3] = u8::try_from(n).ok()?;
+    Some(out)
+}
+
+fn ipv6(text: &[u8]) -> Option<[u8; 16]> {
+    let mut groups = [0u16; 8];
+    // Groups so far, and how many of them stand before the `::`.
+    let (mut count, mut gap) = (0, None);
+    let mut rest = text;
+    if let Some(tail) = rest.strip_prefix(b"::") {
+        gap = Some(0);
+        rest = tail;
+    }
+    while !rest.is_empty() {
+        let (mut n, mut len) = (0u16, 0);
+        while let Some(digit) = rest.get(len).and_then(|b| char::from(*b).to_digit(16)) {
+            if len == 4 {
+                return None;
+            }
+            n = n << 4 | digit as u16;
+            len += 1;
+        }
+        if rest.get(len) == Some(&b'.') {
+            let [a, b, c, d] = ipv4(rest)?;
+            *groups.get_mut(count)? = u16::from_be_bytes([a, b]);
+            *groups.get_mut(count + 1)? = u16::from_be_bytes([c, d]);
+            count += 2;
+            break;
+        }
+        if len == 0 {
+            return None;
+        }
+        *groups.get_mut(count)? = n;
+        count += 1;
+        rest = &rest[len..];
+        if let Some(tail) = rest.strip_prefix(b"::") {
+            if gap.replace(count).is_some() {
+                return None;
+            }
+            rest = tail;
+        } else if let Some(tail) = rest.strip_prefix(b":") {
+            if tail.is_empty() {
+                return None;
+            }
+            rest = tail;
+        } else if !rest.is_empty() {
+            return None;
+        }
+    }
+    match gap {
+        // `::` stands for one group at least.
+        Some(_) if count == 8 => return None,
+        Some(gap) => {
+            groups[gap..].rotate_right(8 - count);
+        }
+        None if count < 8 => return None,
+        None => {}
+    }
+    let mut out = [0; 16];
+    for (bytes, group) in out.chunks_exact_mut(2).zip(groups) {
+        bytes.copy_from_slice(&group.to_be_bytes());
+    }
+    Some(out)
+}
+
+/// A time in any of the forms that collectors write, ns since the Unix epoch: a number of `unit` ns each, with decimals or
+/// without; `YYYY-MM-DD hh:mm:ss`, with `T` or a space between, decimals or without, and an offset, `Z` or neither (UTC).
+pub(super) fn time(text: &[u8], unit: u64) -> Option<u64> {
+    match text.get(4) {
+        Some(b'-') => calendar(text),
+        _ => decimal(text, unit),
+    }
+}
+
+/// Without the rounding of a float.
+fn decimal(text: &[u8], unit: u64) -> Option<u64> {
+    let dot = text.iter().position(|b| *b == b'.').unwrap_or(text.len());
+    let mut ns = integer(&text[..dot]).filter(|_| !text.starts_with(b"0x"))?.checked_mul(unit)?;
+    let mut worth = unit;
+    for byte in text.get(dot + 1..).unwrap_or_default() {
+        worth /= 10;
+        ns = ns.checked_add(digit(*byte)? * worth)?;
+    }
+    Some(ns)
+}
+
+fn calendar(text: &[u8]) -> Option<u64> {
+    let (head, rest) = text.split_first_chunk::<19>()?;
+    if head[4] != b'-' || head[7] != b'-' || !matches!(head[10], b' ' | b'T' | b't') || head[13] != b':' || head[16] != b':' {
+        return None;
+    }
+    let two = |at: usize| Some(digit(head[at])? * 10 + digit(head[at + 1])?);
+    let year = two(0)? * 100 + two(2)?;
+    let (month, day, hour, minute, second) = (two(5)?, two(8)?, two(11)?, two(14)?, two(17)?);
+    // Written for a time that is not known.
+    if year == 0 && month == 0 && day == 0 {
+        return Some(0);
+    }
+    if !(1..=12).contains(&month) || day == 0 || day > days_of(year, month) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let (mut nanos, mut worth, mut at) = (0, SECOND, 0);
+    if rest.first() == Some(&b'.') {
+        at = 1;
+        while let Some(digit) = rest.get(at).and_then(|b| digit(*b)) {
+            worth /= 10;
+            nanos += digit * worth;
+            at += 1;
+        }
+        if at == 1 {
+            return None;
+        }
+    }
+    let east = offset(&rest[at..])?;
+    let seconds = days(year, month, day) * 86_400 + (hour * 3600 + minute * 60 + second.min(59)) as i64 - east;
+    u64::try_from(seconds).ok()?.checked_mul(SECOND)?.checked_add(nanos)
+}
+
+/// Seconds east of Greenwich. Nothing is taken as UTC.
+fn offset(text: &[u8]) -> Option<i64> {
+    let (sign, hours, minutes) = match *text {
+        [] | [b'Z' | b'z'] => return Some(0),
+        [sign, a, b, b':', c, d] | [sign, a, b, c, d] => {
+            (sign, digit(a)? * 10 + digit(b)?, digit(c)? * 10 + digit(d)?)
+        }
+        _ => return None,
+    };
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    let seconds = (hours * 3600 + minutes * 60) as i64;
+    match sign {
+        b'+' => Some(seconds),
+        b'-' => Some(-seconds),
+        _ => None,
+    }
+}
+
+fn days_of(year: u64, month: u64) -> u64 {
+    match month {
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days from 1970-01-01 to a day of the Gregorian calendar, counted in years that begin in March.
+fn days(year: u64, month: u64, day: u64) -> i64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year.wrapping_sub(1), month + 9) };
+    let year = year as i64;
+    let of_year = (153 * month + 2) / 5 + day - 1;
+    365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + of_year as i64 - 719_468
+}
+
+/// The bits of TCP flags by name, alone or with `|`, `,` or spaces between.
+pub(super) fn tcp_flags(text: &[u8]) -> Option<u16> {
+    let parts = text.split(|b| matches!(b, b'|' | b',' | b' ')).filter(|part| !part.is_empty());
+    parts.map(tcp_flag).try_fold(0, |all, flag| Some(all | flag?))
+}
+
+fn tcp_flag(name: &[u8]) -> Option<u16> {
+    const NAMES: [&[u8]; 9] = [b"FIN", b"SYN", b"RST", b"PSH", b"ACK", b"URG", b"ECE", b"CWR", b"NS"];
+    NAMES.iter().position(|n| n.eq_ignore_ascii_case(name)).map(|bit| 1 << bit)
+}
+
+/// `00:01:02:ab:04:05`.
+pub(super) fn mac(text: &[u8]) -> Option<[u8; 6]> {
+    let mut out = [0; 6];
+    let mut parts = text.split(|b| *b == b':' || *b == b'-');
+    for byte in &mut out {
+        let part = parts.next().filter(|p| p.len() <= 2 && !p.starts_with(b"+"))?;
+        *byte = u8::from_str_radix(std::str::from_utf8(part).ok()?, 16).ok()?;
+    }
+    parts.next().is_none().then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    #[test]
+    fn times_in_every_form() {
+        const T: u64 = 1_677_577_599 * SECOND;
+        for (text, ns) in [
+            ("2023-02-28 09:46:39", T),
+            ("2023-02-28 09:46:39.000001", T + 1000),
+            ("2023-02-28T09:46:39.5Z", T + 500_000_000),
+            ("2023-02-28T11:46:39+02:00", T),
+            ("2023-02-28T04:16:39.000000-0530", T),
+            ("1677577599.000000", T),
+            ("1677577599", T),
+            ("1677577599.123456789123", T + 123_456_789),
+            ("0000-00-00 00:00:00.000000", 0),
+            ("0", 0),
+        ] {
+            assert_eq!(time(text.as_bytes(), SECOND), Some(ns), "{text}");
+        }
+        for text in [
+            "2023-02-29 09:46:39",
+            "2023-02-28 24:46:39",
+            "2023-02-28 09:46:39.",
+            "2023-02-28 09:46:39 UTC",
+            "2023-02-28",
+            "1900-02-28 09:46:39",
+            "9999-02-28 09:46:39",
+            "167757x599",
+            ".5",
+            "",
+            "0x12",
+            "-1",
+        ] {
+            assert_eq!(time(text.as_bytes(), SECOND), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn flags_and_macs() {
+        assert_eq!(tcp_flags(b"SYN|ack"), Some(0x12));
+        assert_eq!(tcp_flags(b"SYN,NAK"), None);
+        assert_eq!(mac(b"00:01:02:ab:04:05"), Some([0, 1, 2, 0xab, 4, 5]));
+        assert_eq!(mac(b"00:01:02:ab:04"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn addresses_as_the_standard_library(v4 in any::<u32>(), v6 in any::<u128>(), zeros in any::<u128>(), mess in "[0-9a-f:.]{0,24}") {
+            // Some groups zero, so that there is something to shorten.
+            let v6 = v6 & zeros & zeros.rotate_left(16);
+            for text in [Ipv4Addr::from(v4).to_string(), Ipv6Addr::from(v6).to_string(), mess, format!("::{}", Ipv4Addr::from(v4))] {
+                let theirs = text.parse::<IpAddr>().ok().map(Addr::from);
+                prop_assert_eq!(address(text.as_bytes()), theirs, "{}", text);
+            }
+        }
+
+        #[test]
+        fn times_as_jiff(ns in 0..=253_402_207_200_999_999_999i128, hours in -14i8..=14) {
+            let time_ = jiff::Timestamp::from_nanosecond(ns).unwrap();
+            let there = time_.display_with_offset(jiff::tz::Offset::constant(hours));
+            let expected = u64::try_from(ns).ok();
+            prop_assert_eq!(time(time_.to_string().as_bytes(), 1), expected);
+            if ns > 86_400_000_000_000 {
+                prop_assert_eq!(time(there.to_string().as_bytes(), 1), expected);
+            }
+        }
+
+        #[test]
+        fn integers_as_the_standard_library(text in "[0-9+-]{0,22}|0x[0-9a-f+]{0,17}") {
+            let theirs = match text.strip_prefix("0x") {
+                Some(hex) => u64::from_str_radix(hex, 16).ok(),
+                None => text.parse().ok(),
+            };
+            prop_assert_eq!(integer(text.as_bytes()), theirs.filter(|_| !text.contains('+')));
+        }
+    }
+}

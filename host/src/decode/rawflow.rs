@@ -1,0 +1,146 @@
+//! Akvorado's `RawFlow`: a datagram as it came from an exporter, in protobuf with its origin. Comes in: messages, with and
+//! without a length before them; goes out: what `NetflowDecoder` makes of their payloads. The exporter is the message's
+//! source address when it says so (`use_source_address`) or the frame has no peer; else the peer. The receive time is the
+//! message's own, else the frame's; `timestamp_source` is not followed, because the pipeline's `event_time` says which
+//! time counts. Decapsulation and rate limits are Akvorado's own business and ignored. Refuses what is no RawFlow
+//! (`bad_message`), source addresses of another length than 4 or 16 (`bad_field`) and payloads for other decoders than
+//! NetFlow's: sFlow, gob (`unsupported_decoder`).
+
+use super::foreign::Bad;
+use super::netflow::NetflowDecoder;
+use super::stats::{DecodeStats, Refusal};
+use super::wire::{self, Wire};
+use super::{Decoder, foreign};
+use crate::config::decode_options::DecodeOptions;
+use crate::model::time::{MILLISECOND, SECOND};
+use crate::model::{FlowSink, Frame};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+const BROKEN: Bad = Bad { why: Refusal::BadMessage, what: "not a RawFlow in protobuf, or broken off" };
+const ADDRESS: Bad = Bad { why: Refusal::BadField, what: "source_address is neither 4 nor 16 bytes long" };
+const DECODER: Bad = Bad { why: Refusal::UnsupportedDecoder, what: "the payload is for another decoder than NetFlow's" };
+
+/// Decoder of `RawFlow`s.
+pub struct RawflowDecoder {
+    netflow: NetflowDecoder,
+    number: u64,
+}
+
+/// What we take of a message.
+#[derive(Default)]
+struct RawFlow<'a> {
+    time_received: u64,
+    payload: &'a [u8],
+    source_address: &'a [u8],
+    use_source_address: bool,
+    decoder: u64,
+}
+
+impl RawflowDecoder {
+    /// A decoder without any state. `want_extra`: fill `FlowRecord::extra` too.
+    pub fn new(options: &DecodeOptions, want_extra: bool) -> Self {
+        Self { netflow: NetflowDecoder::new(options, want_extra), number: 0 }
+    }
+
+    fn message(&mut self, message: &RawFlow<'_>, taken: usize, frame: &Frame, out: &mut dyn FlowSink) {
+        let inner = match origin(message, frame) {
+            Ok(inner) => inner,
+            Err(bad) => return self.refuse(bad, taken),
+        };
+        let wrapping = (taken - message.payload.len()) as u64;
+        let stats = self.netflow.stats_mut();
+        stats.bytes += wrapping;
+        stats.framing_bytes += wrapping;
+        self.netflow.frame(message.payload, &inner, out);
+    }
+
+    fn refuse(&mut self, bad: Bad, bytes: usize) {
+        let number = self.number;
+        let stats = self.netflow.stats_mut();
+        stats.datagrams += 1;
+        stats.bytes += bytes as u64;
+        stats.refuse(bad.why, bytes);
+        stats.first_error.get_or_insert_with(|| format!("message {number}: {}", bad.what));
+    }
+}
+
+impl Decoder for RawflowDecoder {
+    fn frame(&mut self, bytes: &[u8], frame: &Frame, out: &mut dyn FlowSink) {
+        self.number += 1;
+        // As in `Goflow2Decoder`: the first message tells which of the two ways of framing it is.
+        if let Some(mut messages) = wire::delimited(bytes)
+            && let Some((first, taken)) = messages.next()
+            && let Ok(read) = parse(first)
+        {
+            self.message(&read, taken, frame, out);
+            for (message, taken) in messages {
+                self.number += 1;
+                match parse(message) {
+                    Ok(read) => self.message(&read, taken, frame, out),
+                    Err(bad) => self.refuse(bad, taken),
+                }
+            }
+            return;
+        }
+        match parse(bytes) {
+            Ok(read) => self.message(&read, bytes.len(), frame, out),
+            Err(bad) => self.refuse(bad, bytes.len()),
+        }
+    }
+
+    fn stats(&self) -> &DecodeStats {
+        self.netflow.stats()
+    }
+}
+
+/// Fields in another wire type than theirs, or a message without a payload: no RawFlow.
+fn parse(message: &[u8]) -> Result<RawFlow<'_>, Bad> {
+    let mut wire = Wire::new(message);
+    let mut out = RawFlow::default();
+    while !wire.is_empty() {
+        let tag = wire.tag().ok_or(BROKEN)?;
+        match (tag >> 3, tag & 7) {
+            (1, wire::VARINT) => out.time_received = wire.varint().ok_or(BROKEN)?,
+            (2, wire::BYTES) => out.payload = wire.bytes().ok_or(BROKEN)?,
+            (3, wire::BYTES) => out.source_address = wire.bytes().ok_or(BROKEN)?,
+            (4, wire::VARINT) => out.use_source_address = wire.varint().ok_or(BROKEN)? != 0,
+            (5, wire::VARINT) => out.decoder = wire.varint().ok_or(BROKEN)?,
+            (1..=5, _) => return Err(BROKEN),
+            _ => wire.skip(tag).ok_or(BROKEN)?,
+        }
+    }
+    if out.payload.is_empty() { Err(BROKEN) } else { Ok(out) }
+}
+
+/// The frame that the payload would have been, had we received it ourselves.
+fn origin(message: &RawFlow<'_>, frame: &Frame) -> Result<Frame, foreign::Bad> {
+    const UNSPECIFIED: u64 = 0;
+    const NETFLOW: u64 = 1;
+    if !matches!(message.decoder, UNSPECIFIED | NETFLOW) {
+        return Err(DECODER);
+    }
+    let mut inner = Frame { start: 0, len: message.payload.len() as u32, ..*frame };
+    if (message.use_source_address || frame.peer.ip().is_unspecified()) && !message.source_address.is_empty() {
+        let ip = match *message.source_address {
+            [a, b, c, d] => IpAddr::from([a, b, c, d]),
+            ref long => Ipv6Addr::from(*long.as_array::<16>().ok_or(ADDRESS)?).to_canonical(),
+        };
+        inner.peer = SocketAddr::new(ip, frame.peer.port());
+    }
+    if message.time_received > 0 {
+        inner.received_ns = nanos(message.time_received);
+    }
+    Ok(inner)
+}
+
+/// Akvorado writes seconds; other writers, and perhaps later versions, something finer. Their ranges do not meet before the
+/// year 5138.
+fn nanos(time: u64) -> u64 {
+    let unit = match time {
+        ..100_000_000_000 => SECOND,
+        ..100_000_000_000_000 => MILLISECOND,
+        ..100_000_000_000_000_000 => 1_000,
+        _ => 1,
+    };
+    time.saturating_mul(unit)
+}
