@@ -3,11 +3,11 @@
 
 use super::scores::ScoreWriter;
 use super::state::Keeper;
-use super::worker::{Judged, Scored};
+use super::worker::Judged;
 use crate::detect::follow::{Followers, Observed};
 use crate::incident::IncidentTracker;
 use crate::model::time::{now_ns, rfc3339};
-use crate::model::{Detection, WindowInfo};
+use crate::model::{Detection, Output, ScoredFrame, WindowInfo};
 use crate::sink::worker::SinkHandle;
 use crate::telemetry::DETECTION_DELAY;
 use crossbeam_channel::Receiver;
@@ -26,7 +26,7 @@ pub(super) struct Desk {
     keeper: Option<Keeper>,
     workers: usize,
     /// Orders that some workers have yet to answer: answers, windows, scores, what followers learn.
-    waiting: BTreeMap<u64, (usize, Windows, Vec<Scored>, Vec<Observed>)>,
+    waiting: BTreeMap<u64, (usize, Windows, Vec<ScoredFrame>, Vec<Observed>)>,
     next: u64,
     last_end_ns: u64,
     /// Live: `emitted_at` is the wall clock and the delay is measured. A replay repeats exactly instead.
@@ -98,7 +98,7 @@ impl Desk {
         }
     }
 
-    fn settle(&mut self, windows: Windows, scored: Vec<Scored>) {
+    fn settle(&mut self, windows: Windows, scored: Vec<ScoredFrame>) {
         for (window, detections) in windows.into_values() {
             self.last_end_ns = self.last_end_ns.max(window.end_ns);
             let any = !detections.is_empty();
@@ -122,7 +122,7 @@ impl Desk {
             events.iter_mut().for_each(|e| e.emitted_at.clone_from(&now));
         }
         for sink in &self.sinks {
-            sink.send(events.clone());
+            sink.send(Output::Incidents(events.clone()));
         }
     }
 }
