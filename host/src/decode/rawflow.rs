@@ -18,7 +18,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 const BROKEN: Bad = Bad { why: Refusal::BadMessage, what: "not a RawFlow in protobuf, or broken off" };
 const ADDRESS: Bad = Bad { why: Refusal::BadField, what: "source_address is neither 4 nor 16 bytes long" };
-const DECODER: Bad = Bad { why: Refusal::UnsupportedDecoder, what: "the payload is for another decoder than NetFlow's" };
+const DECODER: Bad =
+    Bad { why: Refusal::UnsupportedDecoder, what: "the payload is for another decoder than NetFlow's" };
 
 /// Decoder of `RawFlow`s.
 pub struct RawflowDecoder {

@@ -191,11 +191,12 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
         sinks.extend(ids.iter().cloned().zip(replay_sinks.into_iter().map(|(_, sink)| sink)));
         pipelines.iter_mut().for_each(|p| p.plan.sinks.clone_from(&ids));
     } else {
+        let digest = Arc::from(plan.digest.as_str());
         for (id, component) in &plan.sinks {
             if kafka::only_in_transactions(plan, id) {
                 continue;
             }
-            match crate::sink::build(component) {
+            match crate::sink::build(component, &digest) {
                 Ok(sink) => drop(sinks.insert(id.clone(), sink)),
                 Err(error) => problems.push(Problem {
                     code: code::SINK_UNUSABLE,
@@ -479,6 +480,6 @@ pub(super) fn build_pipeline(
         keeper: if live { Keeper::new(plan, pipeline, &followers) } else { None },
         followers,
         tracker: IncidentTracker::new(context, pipeline.incident.clone()),
-        scores: scores.map(|s| s.for_pipeline(&pipeline.id)),
+        scores: scores.cloned(),
     })
 }

@@ -4,11 +4,11 @@
 use super::outlet::Outlet;
 use super::scores::ScoreWriter;
 use super::state::Keeper;
-use super::worker::{Judged, Scored};
+use super::worker::Judged;
 use crate::detect::follow::{Followers, Observed};
 use crate::incident::IncidentTracker;
 use crate::model::time::{now_ns, rfc3339};
-use crate::model::{Content, Detection, Output, WindowInfo};
+use crate::model::{Content, Detection, Output, ScoredFrame, WindowInfo};
 use crate::telemetry::DETECTION_DELAY;
 use crossbeam_channel::Receiver;
 use metrics::{Histogram, histogram};
@@ -26,7 +26,7 @@ pub(super) struct Desk {
     keeper: Option<Keeper>,
     workers: usize,
     /// Orders that some workers have yet to answer: answers, windows, scores, what followers learn.
-    waiting: BTreeMap<u64, (usize, Windows, Vec<Scored>, Vec<Observed>)>,
+    waiting: BTreeMap<u64, (usize, Windows, Vec<ScoredFrame>, Vec<Observed>)>,
     next: u64,
     last_end_ns: u64,
     /// Live: `emitted_at` is the wall clock and the delay is measured. A replay repeats exactly instead.
@@ -115,7 +115,7 @@ impl Desk {
         std::mem::take(&mut self.told)
     }
 
-    fn settle(&mut self, windows: Windows, scored: Vec<Scored>) {
+    fn settle(&mut self, windows: Windows, scored: Vec<ScoredFrame>) {
         for (window, detections) in windows.into_values() {
             self.last_end_ns = self.last_end_ns.max(window.end_ns);
             let any = !detections.is_empty();

@@ -2,9 +2,9 @@
 //! order, the windows that fired with what the detectors found in them. Nothing is shared with other workers.
 
 use crate::detect::follow::Observed;
-use crate::detect::{Combiner, Detector, Judgement};
+use crate::detect::{Combiner, Detector};
 use crate::features::FrameBuilder;
-use crate::model::{Detection, FeatureFrame, WindowInfo};
+use crate::model::{Detection, FeatureFrame, ScoredFrame, WindowInfo};
 use crate::telemetry::{FEATURE_ROWS, WINDOW_ENTITIES, WINDOW_EVICTED_ENTITIES, WINDOW_FIRED};
 use crate::window::{Close, Prepared, Shard};
 use crossbeam_channel::{Receiver, Sender};
@@ -24,34 +24,12 @@ pub(super) enum WorkerMsg {
 pub(super) struct Judged {
     pub(super) seq: u64,
     pub(super) windows: Vec<(WindowInfo, Vec<Detection>)>,
-    pub(super) scored: Vec<Scored>,
+    pub(super) scored: Vec<ScoredFrame>,
     pub(super) observed: Vec<Observed>,
 }
 
-/// A frame with the scores of one detector, for `--scores`.
-pub(super) struct Scored {
-    pub(super) detector: Arc<str>,
-    pub(super) frame: FeatureFrame,
-    pub(super) scores: Vec<f64>,
-    /// Empty, or one per row: -log10 of how rare the score is.
-    pub(super) tails: Vec<f64>,
-    /// Rows that were alerted.
-    pub(super) alerted: Vec<u32>,
-}
-
-impl Scored {
-    fn new(detector: Arc<str>, frame: &FeatureFrame, judgement: &Judgement) -> Self {
-        Self {
-            detector,
-            frame: frame.clone(),
-            scores: judgement.scores.clone(),
-            tails: judgement.tails.clone(),
-            alerted: judgement.alerted(),
-        }
-    }
-}
-
 pub(super) struct Worker {
+    pipeline: Arc<str>,
     pub(super) shard: Shard,
     pub(super) frames: FrameBuilder,
     pub(super) detectors: Vec<Box<dyn Detector>>,
@@ -87,7 +65,7 @@ impl Worker {
             seen_refused: 0,
             seen_entities: 0,
         };
-        Self { shard, frames, detectors, combiner, keep_scores, meters }
+        Self { pipeline: pipeline.clone(), shard, frames, detectors, combiner, keep_scores, meters }
     }
 
     /// Runs until the router has hung up.
@@ -152,7 +130,14 @@ impl Worker {
             }
             for (detector, judgement) in judged {
                 if self.keep_scores {
-                    scored.push(Scored::new(detector, &frame, &judgement));
+                    scored.push(ScoredFrame {
+                        pipeline: self.pipeline.clone(),
+                        detector,
+                        frame: frame.clone(),
+                        scores: judgement.scores.clone(),
+                        tails: judgement.tails.clone(),
+                        alerted: judgement.alerted(),
+                    });
                 }
                 if let Some((_, detections)) = windows.get_mut(&(frame.window.end_ns, frame.window.revision)) {
                     detections.extend(judgement.detections);

@@ -1,9 +1,9 @@
 //! Events as JSON lines in a file that is rotated by size or age: `incidents.jsonl`, `incidents.jsonl.1` (newest) and
 //! so on. Every delivery is written whole; what a crash or a full disk left unfinished never melts two lines into one.
 
-use super::{Sink, SinkError, json_lines};
+use super::{Sink, SinkError, incidents, json_lines};
 use crate::config::registry::ComponentDef;
-use crate::model::incident::IncidentEvent;
+use crate::model::Output;
 use serde::Deserialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -98,7 +98,8 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
-    fn deliver(&mut self, events: &[IncidentEvent]) -> Result<(), SinkError> {
+    fn deliver(&mut self, output: &Output) -> Result<(), SinkError> {
+        let events = incidents(output)?;
         let lines = json_lines(events);
         if self.rotate_due(lines.len() as u64) {
             // A file that grows too big is better than incidents that nobody gets.
@@ -160,6 +161,7 @@ fn numbered(path: &Path, i: u32) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::incident::IncidentEvent;
     use crate::sink::fixtures::event;
 
     fn config(path: PathBuf) -> FileConfig {
@@ -182,7 +184,7 @@ mod tests {
         let path = dir.path().join("i.jsonl");
         for n in 0..3 {
             let mut sink = FileSink::open(config(path.clone())).unwrap();
-            sink.deliver(&[numbered_event(n)]).unwrap();
+            sink.deliver(&Output::Incidents(vec![numbered_event(n)])).unwrap();
             sink.flush().unwrap();
         }
         assert_eq!(numbers(&path), [0, 1, 2]);
@@ -197,7 +199,7 @@ mod tests {
             FileConfig { rotate_bytes: 2 * line + 5, keep: NonZeroU32::new(2).unwrap(), ..config(path.clone()) };
         let mut sink = FileSink::open(two_lines).unwrap();
         for n in 0..9 {
-            sink.deliver(&[numbered_event(n)]).unwrap();
+            sink.deliver(&Output::Incidents(vec![numbered_event(n)])).unwrap();
         }
         assert_eq!(numbers(&path), [8]);
         assert_eq!(numbers(&numbered(&path, 1)), [6, 7]);
@@ -212,7 +214,7 @@ mod tests {
         std::fs::create_dir(numbered(&path, 1)).unwrap();
         let one_line = FileConfig { rotate_bytes: 10, keep: NonZeroU32::MIN, ..config(path.clone()) };
         let mut sink = FileSink::open(one_line).unwrap();
-        (0..3).for_each(|n| sink.deliver(&[numbered_event(n)]).unwrap());
+        (0..3).for_each(|n| sink.deliver(&Output::Incidents(vec![numbered_event(n)])).unwrap());
         assert_eq!(numbers(&path), [0, 1, 2]);
     }
 
@@ -221,11 +223,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("i.jsonl");
         let mut sink = FileSink::open(FileConfig { rotate_secs: 60, ..config(path.clone()) }).unwrap();
-        sink.deliver(&[numbered_event(0)]).unwrap();
-        sink.deliver(&[numbered_event(1)]).unwrap();
+        sink.deliver(&Output::Incidents(vec![numbered_event(0)])).unwrap();
+        sink.deliver(&Output::Incidents(vec![numbered_event(1)])).unwrap();
         let current = sink.current.as_mut().unwrap();
         current.opened = current.opened.checked_sub(Duration::from_secs(61)).unwrap();
-        sink.deliver(&[numbered_event(2)]).unwrap();
+        sink.deliver(&Output::Incidents(vec![numbered_event(2)])).unwrap();
         assert_eq!((numbers(&numbered(&path, 1)), numbers(&path)), (vec![0, 1], vec![2]));
     }
 
@@ -234,7 +236,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("i.jsonl");
         std::fs::write(&path, "{\"schema_version\":1,\"ev").unwrap();
-        FileSink::open(config(path.clone())).unwrap().deliver(&[numbered_event(5)]).unwrap();
+        FileSink::open(config(path.clone())).unwrap().deliver(&Output::Incidents(vec![numbered_event(5)])).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().next(), Some("{\"schema_version\":1,\"ev"));
         assert_eq!(serde_json::from_str::<IncidentEvent>(text.lines().nth(1).unwrap()).unwrap(), numbered_event(5));
@@ -256,7 +258,7 @@ mod tests {
             Ok(sink) => sink,
             Err(_) => return println!("SKIPPED: no /dev/full here"),
         };
-        let err = sink.deliver(&[event()]).unwrap_err();
+        let err = sink.deliver(&Output::Incidents(vec![event()])).unwrap_err();
         assert_eq!((err.reason, err.retry), ("write", true));
         assert!(err.to_string().contains("/dev/full") && err.to_string().contains("free space"), "{err}");
     }

@@ -1,7 +1,9 @@
-//! Deliver, retry, confess. Comes in: incident events; goes out: lines on stdout or in files. Refused: nothing silently;
-//! what cannot be delivered is counted in `kaminari_sink_failed_total` by reason and logged with its incident ids
+//! Deliver, retry, confess. Comes in: incident events, scored rows, rows of features, flow records; goes out: lines on
+//! stdout or in files, records in Kafka. Refused: nothing silently; what cannot be delivered is counted in
+//! `kaminari_sink_failed_total` (or `kaminari_sink_shed_total`) by reason and logged, incidents with their ids
 //! (`worker.rs`, which also moves `kaminari_sink_delivered_total`).
 
+mod confess;
 pub mod file;
 pub mod render;
 pub mod stdout;
@@ -10,27 +12,59 @@ pub mod worker;
 use crate::config::Component;
 use crate::config::registry::ComponentDef;
 use crate::model::incident::IncidentEvent;
+use crate::model::{Content, Output};
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-/// Takes events away. Blocking: every sink has a thread of its own ([`worker::SinkWorker`]).
+/// Takes output away. Blocking: every sink has a thread of its own ([`worker::SinkWorker`]).
 pub trait Sink: Send {
-    /// Delivers all or says why not; after an error the same events are offered again.
-    fn deliver(&mut self, events: &[IncidentEvent]) -> Result<(), SinkError>;
-    /// Makes what was delivered durable.
+    /// What it takes.
+    fn content(&self) -> Content {
+        Content::Incidents
+    }
+
+    /// Takes all of it or says why not; after an error that may pass the same output is offered again.
+    fn deliver(&mut self, output: &Output) -> Result<(), SinkError>;
+
+    /// Everything delivered is safe: on the disk, or the brokers have it. An error that may pass: ask again.
     fn flush(&mut self) -> Result<(), SinkError>;
+
+    /// Called several times a second while nothing is delivered.
+    fn tick(&mut self) {}
+
+    /// True when it counts itself what has arrived: that is known later than `deliver` returns.
+    fn counts_deliveries(&self) -> bool {
+        false
+    }
+
+    /// The end: what is not safe by now is lost, and the sink says so.
+    fn close(&mut self) {}
 }
 
 /// Every sink type.
 pub const SINKS: &[ComponentDef] = &[stdout::DEF, file::DEF];
 
-/// The sink that `component` describes.
-pub fn build(component: &Component) -> Result<Box<dyn Sink>, SinkError> {
+/// The sink that `component` describes; `plan_digest` goes where its output names the plan.
+pub fn build(component: &Component, _plan_digest: &Arc<str>) -> Result<Box<dyn Sink>, SinkError> {
     match component.kind {
         "stdout" => Ok(Box::new(stdout::StdoutSink::new(body(component)?))),
         "file" => Ok(Box::new(file::FileSink::open(body(component)?)?)),
         other => Err(SinkError::config(format!("sink `{}`: there is no sink type `{other}`", component.id))),
+    }
+}
+
+/// What the sink that `component` describes takes; incidents when its body says nothing else.
+pub fn content(_component: &Component) -> Content {
+    Content::Incidents
+}
+
+/// The events of an output; for sinks that take nothing else.
+fn incidents(output: &Output) -> Result<&[IncidentEvent], SinkError> {
+    match output {
+        Output::Incidents(events) => Ok(events),
+        other => Err(SinkError::config(format!("this sink takes incidents, not {}", other.content().name()))),
     }
 }
 
@@ -43,7 +77,8 @@ fn body<T: DeserializeOwned>(component: &Component) -> Result<T, SinkError> {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SinkError {
-    /// Metric label: `config`, `open`, `write`, `rotate`, `closed`.
+    /// Metric label: `config`, `open`, `write`, `rotate`, `closed`, `spool_full`, `queue_full`, `unacknowledged`, or what a
+    /// broker's refusal means ([`Trouble::reason`](crate::kafka::Trouble)).
     pub reason: &'static str,
     /// Whether trying again may help.
     pub retry: bool,
@@ -68,6 +103,11 @@ impl SinkError {
     /// The reader has gone; it does not come back.
     pub fn closed(what: &str) -> Self {
         Self { reason: "closed", retry: false, message: format!("{what} was closed by its reader"), source: None }
+    }
+
+    /// The brokers have not taken or acknowledged something; that may pass.
+    pub fn broker(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, retry: true, message: message.into(), source: None }
     }
 
     fn config(message: String) -> Self {
@@ -159,14 +199,18 @@ mod tests {
             if let Some(path) = body.get_mut("path") {
                 *path = dir.path().join("x.jsonl").display().to_string().into();
             }
-            assert!(build(&Component { id: "x".into(), kind: def.kind, body }).is_ok(), "{}", def.kind);
+            assert!(
+                build(&Component { id: "x".into(), kind: def.kind, body }, &"sha256:00".into()).is_ok(),
+                "{}",
+                def.kind
+            );
         }
     }
 
     #[test]
     fn an_unknown_key_is_refused_by_name() {
         let body = "colour = true".parse().unwrap();
-        let err = build(&Component { id: "out".into(), kind: "stdout", body }).err().unwrap();
+        let err = build(&Component { id: "out".into(), kind: "stdout", body }, &"sha256:00".into()).err().unwrap();
         assert_eq!(err.reason, "config");
         assert!(err.to_string().contains("`out`") && err.to_string().contains("colour"), "{err}");
     }

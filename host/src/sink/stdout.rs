@@ -1,8 +1,8 @@
 //! Events on standard output: JSON lines for programs, one readable line each for people.
 
-use super::{Sink, SinkError, json_lines, render};
+use super::{Sink, SinkError, incidents, json_lines, render};
 use crate::config::registry::ComponentDef;
-use crate::model::incident::IncidentEvent;
+use crate::model::Output;
 use serde::Deserialize;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -51,7 +51,8 @@ impl StdoutSink {
 }
 
 impl<W: Write + Send> Sink for StdoutSink<W> {
-    fn deliver(&mut self, events: &[IncidentEvent]) -> Result<(), SinkError> {
+    fn deliver(&mut self, output: &Output) -> Result<(), SinkError> {
+        let events = incidents(output)?;
         let text = match self.format {
             Format::Json => json_lines(events),
             Format::Text => events.iter().map(|e| render::line(e, self.colour) + "\n").collect(),
@@ -74,12 +75,13 @@ fn failed(e: io::Error) -> SinkError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::incident::IncidentEvent;
     use crate::sink::fixtures::event;
 
     #[test]
     fn json_is_one_line_per_event_and_reads_back() {
         let mut sink = StdoutSink { out: Vec::new(), format: Format::Json, colour: false };
-        sink.deliver(&[event(), event()]).unwrap();
+        sink.deliver(&Output::Incidents(vec![event(), event()])).unwrap();
         let text = String::from_utf8(sink.out).unwrap();
         let back: Vec<IncidentEvent> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(back, [event(), event()]);
@@ -96,7 +98,9 @@ mod tests {
                 Ok(())
             }
         }
-        let err = StdoutSink { out: Gone, format: Format::Text, colour: true }.deliver(&[event()]).unwrap_err();
+        let err = StdoutSink { out: Gone, format: Format::Text, colour: true }
+            .deliver(&Output::Incidents(vec![event()]))
+            .unwrap_err();
         assert_eq!((err.reason, err.retry), ("closed", false));
     }
 }

@@ -1,18 +1,24 @@
 //! A thread per sink: a bounded queue, retries with backoff, and a count and a log line for whatever was not delivered.
+//! Who hands over chooses how long to wait for a sink that does not keep up: a moment, never, or as long as it takes.
 
 use super::Sink;
-use crate::model::incident::IncidentEvent;
-use crate::telemetry::{SINK_DELIVERED, SINK_FAILED};
-use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+use super::confess::{Confessor, Loss};
+use crate::model::{Content, Output};
+use crate::telemetry::SINK_DELIVERED;
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, bounded, unbounded};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long the stages before wait for room in the queue.
 const SEND_WAIT: Duration = Duration::from_millis(100);
-/// Incident ids named in one log line.
-const IDS_LOGGED: usize = 50;
+/// How often an idle sink may look after itself.
+const TICK: Duration = Duration::from_millis(200);
+/// Most deliveries of flow records that wait: each is up to 1.5 MB.
+const FLOW_QUEUE: usize = 32;
+/// A line in the log so often while one delivery is tried without end.
+const REMIND: Duration = Duration::from_secs(60);
 
 /// When to try again, and how long.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +27,7 @@ pub struct Retry {
     pub first: Duration,
     /// Longest pause.
     pub longest: Duration,
-    /// Time spent on one delivery while running.
+    /// Time spent on one delivery while running; not on those that were sent patiently.
     pub running: Duration,
     /// Time spent on everything that is left when finishing.
     pub finishing: Duration,
@@ -38,12 +44,32 @@ impl Default for Retry {
     }
 }
 
+/// What stands in the queue.
+enum Item {
+    Output {
+        output: Output,
+        /// Its source can be read again: tried until it is delivered or the program ends.
+        patient: bool,
+    },
+    /// Answered when all before it is safe.
+    Barrier(Sender<()>),
+}
+
+/// What both sides see.
+#[derive(Default)]
+struct Shared {
+    /// Events and rows in the queue and in the worker's hands.
+    pending: AtomicUsize,
+    /// Something that was sent patiently has not been delivered: no barrier is answered from then on.
+    gap: AtomicBool,
+}
+
 /// The thread's side.
 pub struct SinkWorker {
-    id: Arc<str>,
     sink: Box<dyn Sink>,
     retry: Retry,
-    pending: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+    confessor: Arc<Confessor>,
     /// Nothing is ever sent on it: it disconnects when finishing begins.
     stop: Receiver<()>,
     finish_by: Option<Instant>,
@@ -53,31 +79,38 @@ pub struct SinkWorker {
 
 /// The pipeline's side.
 pub struct SinkHandle {
-    id: Arc<str>,
-    queue: Sender<Vec<IncidentEvent>>,
-    pending: Arc<AtomicUsize>,
+    content: Content,
+    queue: Sender<Item>,
+    /// A slot per output in the queue; barriers need none, so that asking for one never waits.
+    slots: Sender<()>,
+    shared: Arc<Shared>,
+    confessor: Arc<Confessor>,
     stop: Sender<()>,
     done: Receiver<()>,
     retry: Retry,
 }
 
 impl SinkWorker {
-    /// Starts the thread of a sink; `capacity` deliveries wait in its queue.
+    /// Starts the thread of a sink; `capacity` deliveries wait in its queue (of flow records, 32 at most).
     pub fn spawn(id: Arc<str>, sink: Box<dyn Sink>, capacity: usize) -> SinkHandle {
         Self::spawn_with(id, sink, capacity, Retry::default())
     }
 
     /// The same with other times.
     pub fn spawn_with(id: Arc<str>, sink: Box<dyn Sink>, capacity: usize, retry: Retry) -> SinkHandle {
-        let (queue, incoming) = bounded::<Vec<IncidentEvent>>(capacity.max(1));
+        let content = sink.content();
+        let most = if content == Content::Flows { FLOW_QUEUE } else { usize::MAX };
+        let (slots, taken) = bounded(capacity.clamp(1, most));
+        let (queue, incoming) = unbounded();
         let (stop, stopped) = bounded(0);
         let (finished, done) = bounded(1);
-        let pending = Arc::new(AtomicUsize::new(0));
-        let mut worker = SinkWorker {
-            id: id.clone(),
+        let shared = Arc::new(Shared::default());
+        let confessor = Arc::new(Confessor::new(id.clone()));
+        let worker = SinkWorker {
             sink,
             retry,
-            pending: pending.clone(),
+            shared: shared.clone(),
+            confessor: confessor.clone(),
             stop: stopped,
             finish_by: None,
             closed: false,
@@ -85,57 +118,118 @@ impl SinkWorker {
         thread::Builder::new()
             .name(format!("sink-{id}"))
             .spawn(move || {
-                for events in incoming {
-                    worker.deliver(&events);
-                    worker.pending.fetch_sub(events.len(), Ordering::Relaxed);
-                }
-                if let Err(e) = worker.sink.flush() {
-                    tracing::error!(component_id = &*worker.id, error_type = e.reason, "cannot flush the sink: {e}");
-                }
+                worker.run(&incoming, &taken);
                 // The handle may have stopped waiting.
                 let _ = finished.send(());
             })
             .expect("the system starts threads");
-        SinkHandle { id, queue, pending, stop, done, retry }
+        SinkHandle { content, queue, slots, shared, confessor, stop, done, retry }
     }
 
-    fn deliver(&mut self, events: &[IncidentEvent]) {
+    fn run(mut self, incoming: &Receiver<Item>, slots: &Receiver<()>) {
+        loop {
+            match incoming.recv_timeout(TICK) {
+                Ok(Item::Output { output, patient }) => {
+                    // Its slot was taken before it was sent.
+                    let _ = slots.recv();
+                    self.deliver(&output, patient);
+                    self.shared.pending.fetch_sub(output.len(), Ordering::Relaxed);
+                }
+                Ok(Item::Barrier(answer)) => {
+                    if !self.shared.gap.load(Ordering::SeqCst) && self.flush() {
+                        // Who asked may have gone.
+                        let _ = answer.send(());
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.sink.tick(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.finish_by.get_or_insert_with(|| Instant::now() + self.retry.finishing);
+        self.flush();
+        self.sink.close();
+    }
+
+    fn deliver(&mut self, output: &Output, patient: bool) {
         let begun = Instant::now();
         let mut pause = self.retry.first;
+        let mut remind_at = begun;
         loop {
-            let error = match self.sink.deliver(events) {
+            let error = match self.sink.deliver(output) {
                 Ok(()) => {
-                    metrics::counter!(SINK_DELIVERED, "component_id" => self.id.clone()).increment(events.len() as u64);
+                    if !self.sink.counts_deliveries() {
+                        metrics::counter!(SINK_DELIVERED, "component_id" => self.confessor.id().clone())
+                            .increment(output.len() as u64);
+                    }
                     return;
                 }
                 Err(e) => e,
             };
-            let give_up_at = self.finish_by.map_or(begun + self.retry.running, |by| by.min(begun + self.retry.running));
+            self.look();
             if !error.retry {
-                if self.closed {
-                    return count_failed(&self.id, error.reason, events.len());
-                }
-                self.closed = true;
+                self.gap(patient);
+                let said = std::mem::replace(&mut self.closed, true);
                 let why = format!("{error}; what follows is only counted");
-                return confess(&self.id, events, error.reason, &why);
+                let loss = Loss { output, reason: error.reason, why: &why };
+                return if said { self.confessor.count(&loss) } else { self.confessor.confess(&loss) };
             }
-            if Instant::now() + pause > give_up_at {
-                return confess(&self.id, events, error.reason, &error.to_string());
+            let give_up_at = match (patient, self.finish_by) {
+                (true, by) => by,
+                (false, None) => Some(begun + self.retry.running),
+                (false, Some(by)) => Some(by.min(begun + self.retry.running)),
+            };
+            if give_up_at.is_some_and(|at| Instant::now() + pause > at) {
+                self.gap(patient);
+                return match patient {
+                    true => self.confessor.left(output, &error),
+                    false => self.confessor.confess(&Loss { output, reason: error.reason, why: &error.to_string() }),
+                };
             }
-            // One line when trouble begins; the end of it is a delivery or an ERROR.
-            if pause == self.retry.first {
-                tracing::warn!(
-                    component_id = &*self.id,
-                    error_type = error.reason,
-                    "delivery failed, trying again: {error}"
-                );
+            // One line when trouble begins, and now and then; the end of it is a delivery or an ERROR.
+            if Instant::now() >= remind_at {
+                remind_at = Instant::now() + REMIND;
+                self.confessor.trouble("delivery failed, trying again", &error);
             }
             self.pause(pause);
             pause = (pause * 2).min(self.retry.longest);
         }
     }
 
-    /// Sleeps; wakes when finishing begins, from when on time is short.
+    /// True when all that was delivered is safe. Asks until it is, it cannot be, or the program ends.
+    fn flush(&mut self) -> bool {
+        let mut remind_at = Instant::now() + REMIND;
+        loop {
+            let error = match self.sink.flush() {
+                Ok(()) => return true,
+                Err(e) => e,
+            };
+            self.look();
+            if !error.retry || self.finish_by.is_some_and(|by| Instant::now() + self.retry.first > by) {
+                self.confessor.cannot_flush(&error);
+                return false;
+            }
+            if Instant::now() >= remind_at {
+                remind_at = Instant::now() + REMIND;
+                self.confessor.trouble("not safe yet, waiting", &error);
+            }
+            self.pause(self.retry.first);
+        }
+    }
+
+    fn gap(&self, patient: bool) {
+        if patient {
+            self.shared.gap.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// From when finishing begins on, time is short.
+    fn look(&mut self) {
+        if self.finish_by.is_none() && self.stop.try_recv() == Err(TryRecvError::Disconnected) {
+            self.finish_by = Some(Instant::now() + self.retry.finishing);
+        }
+    }
+
+    /// Sleeps; wakes when finishing begins.
     fn pause(&mut self, pause: Duration) {
         if self.finish_by.is_some() {
             thread::sleep(pause);
@@ -146,147 +240,103 @@ impl SinkWorker {
 }
 
 impl SinkHandle {
-    /// Hands events over. Waits at most a moment for room; events that find none are counted and logged.
-    pub fn send(&self, events: Vec<IncidentEvent>) {
-        if events.is_empty() {
+    /// What the sink takes.
+    pub fn content(&self) -> Content {
+        self.content
+    }
+
+    /// Hands output over. Waits at most a moment for room; what finds none is lost: counted and logged.
+    pub fn send(&self, output: Output) {
+        if output.is_empty() {
             return;
         }
-        let n = events.len();
-        self.pending.fetch_add(n, Ordering::Relaxed);
-        if let Err(e) = self.queue.send_timeout(events, SEND_WAIT) {
-            self.pending.fetch_sub(n, Ordering::Relaxed);
-            let (reason, why) = match e {
-                SendTimeoutError::Timeout(_) => ("queue_full", "the queue is full: the sink does not keep up"),
-                SendTimeoutError::Disconnected(_) => ("stopped", "the sink's thread has ended"),
-            };
-            confess(&self.id, &e.into_inner(), reason, why);
+        let (reason, why) = match self.slots.send_timeout((), SEND_WAIT) {
+            Ok(()) => match self.enqueue(output, false) {
+                None => return,
+                Some(output) => return self.confess(&output, STOPPED),
+            },
+            Err(SendTimeoutError::Timeout(())) => ("queue_full", "the queue is full: the sink does not keep up"),
+            Err(SendTimeoutError::Disconnected(())) => STOPPED,
+        };
+        self.confess(&output, (reason, why));
+    }
+
+    /// Hands output over if there is room this instant, else sheds and counts it. For what comes by UDP: a socket must
+    /// not wait for a broker. True when it was taken.
+    pub fn offer(&self, output: Output) -> bool {
+        if output.is_empty() {
+            return true;
         }
+        let refused = match self.slots.try_send(()) {
+            Ok(()) => self.enqueue(output, false).map(|output| (output, "stopped")),
+            Err(e) => Some((output, if e.is_full() { "queue_full" } else { "stopped" })),
+        };
+        if let Some((output, reason)) = &refused {
+            self.confessor.shed(output.len(), reason);
+        }
+        refused.is_none()
+    }
+
+    /// Hands output over that can be read again: waits for room as long as it takes, or until `give_up` says so. The
+    /// worker then tries without a limit until the program ends. What is given up is not lost, but no [barrier] is
+    /// answered any more, so that its position is not committed. True when it was taken.
+    ///
+    /// [barrier]: Self::barrier
+    pub fn send_patiently(&self, output: Output, give_up: &dyn Fn() -> bool) -> bool {
+        if output.is_empty() {
+            return true;
+        }
+        let taken = loop {
+            match self.slots.send_timeout((), SEND_WAIT) {
+                Ok(()) => break self.enqueue(output, true).is_none(),
+                Err(SendTimeoutError::Timeout(())) if !give_up() => {}
+                Err(_) => break false,
+            }
+        };
+        if !taken {
+            self.shared.gap.store(true, Ordering::SeqCst);
+        }
+        taken
+    }
+
+    /// Answered once everything sent before it has been delivered and is safe; hangs up unanswered when that cannot be
+    /// said. Losses of what was not sent patiently were counted and do not count here. Never waits itself.
+    pub fn barrier(&self) -> Receiver<()> {
+        let (answer, answered) = bounded(1);
+        // A worker that has ended drops it unanswered.
+        let _ = self.queue.send(Item::Barrier(answer));
+        answered
     }
 
     /// Delivers what is queued, flushes and ends the thread; gives up on a sink that is stuck.
     pub fn finish(self) {
-        let Self { id, queue, pending, stop, done, retry } = self;
-        drop((queue, stop));
+        let Self { queue, slots, shared, confessor, stop, done, retry, .. } = self;
+        drop((queue, slots, stop));
         // A little more than the worker's own limit, so that it is the worker who names what was lost.
         if let Err(RecvTimeoutError::Timeout) = done.recv_timeout(retry.finishing + Duration::from_secs(2)) {
-            let left = pending.load(Ordering::Relaxed);
-            count_failed(&id, "stuck", left);
-            tracing::error!(
-                component_id = &*id,
-                error_type = "stuck",
-                events = left,
-                "the sink does not finish, leaving it"
-            );
+            confessor.stuck(shared.pending.load(Ordering::Relaxed));
         }
+    }
+
+    /// Puts it into the queue, for which a slot was taken. Gives it back when the worker has ended.
+    fn enqueue(&self, output: Output, patient: bool) -> Option<Output> {
+        let n = output.len();
+        self.shared.pending.fetch_add(n, Ordering::Relaxed);
+        let refused = self.queue.send(Item::Output { output, patient }).err()?;
+        self.shared.pending.fetch_sub(n, Ordering::Relaxed);
+        match refused.into_inner() {
+            Item::Output { output, .. } => Some(output),
+            Item::Barrier(_) => None,
+        }
+    }
+
+    fn confess(&self, output: &Output, (reason, why): (&'static str, &str)) {
+        self.confessor.confess(&Loss { output, reason, why });
     }
 }
 
-fn count_failed(id: &Arc<str>, reason: &'static str, events: usize) {
-    metrics::counter!(SINK_FAILED, "component_id" => id.clone(), "reason" => reason).increment(events as u64);
-}
-
-/// Events were lost: counts them and names their incidents.
-fn confess(id: &Arc<str>, events: &[IncidentEvent], reason: &'static str, why: &str) {
-    count_failed(id, reason, events.len());
-    let incidents: Vec<&str> = events.iter().take(IDS_LOGGED).map(|e| e.incident_id.as_str()).collect();
-    tracing::error!(
-        component_id = &**id,
-        error_type = reason,
-        events = events.len(),
-        incidents = incidents.join(","),
-        "incident events not delivered: {why}"
-    );
-}
+const STOPPED: (&str, &str) = ("stopped", "the sink's thread has ended");
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sink::SinkError;
-    use crate::sink::fixtures::event;
-    use std::sync::Mutex;
-
-    /// Fails so many times before it takes anything; `None` in `fails` is for ever.
-    #[derive(Clone, Default)]
-    struct Flaky {
-        fails: Option<usize>,
-        tries: Arc<AtomicUsize>,
-        taken: Arc<Mutex<Vec<u32>>>,
-        flushed: Arc<AtomicUsize>,
-        retry: bool,
-    }
-
-    impl Sink for Flaky {
-        fn deliver(&mut self, events: &[IncidentEvent]) -> Result<(), SinkError> {
-            let n = self.tries.fetch_add(1, Ordering::SeqCst);
-            if self.fails.is_none_or(|fails| n < fails) {
-                let mut e = SinkError::closed("test");
-                e.retry = self.retry;
-                return Err(e);
-            }
-            self.taken.lock().unwrap().extend(events.iter().map(|e| e.windows_alerted));
-            Ok(())
-        }
-        fn flush(&mut self) -> Result<(), SinkError> {
-            self.flushed.fetch_add(1, Ordering::SeqCst);
-            Ok(())
-        }
-    }
-
-    const FAST: Retry = Retry {
-        first: Duration::from_millis(1),
-        longest: Duration::from_millis(5),
-        running: Duration::from_secs(20),
-        finishing: Duration::from_millis(50),
-    };
-
-    fn batch(n: u32) -> Vec<IncidentEvent> {
-        vec![IncidentEvent { windows_alerted: n, ..event() }]
-    }
-
-    #[test]
-    fn tries_again_and_keeps_the_order() {
-        let sink = Flaky { fails: Some(3), retry: true, ..Flaky::default() };
-        let patient = Retry { finishing: Duration::from_secs(20), ..FAST };
-        let handle = SinkWorker::spawn_with("x".into(), Box::new(sink.clone()), 8, patient);
-        (0..5).for_each(|n| handle.send(batch(n)));
-        handle.finish();
-        assert_eq!(*sink.taken.lock().unwrap(), [0, 1, 2, 3, 4]);
-        assert_eq!(sink.tries.load(Ordering::SeqCst), 8);
-        assert_eq!(sink.flushed.load(Ordering::SeqCst), 1);
-    }
-
-    #[test]
-    fn a_dead_sink_does_not_hold_up_the_end() {
-        let sink = Flaky { retry: true, ..Flaky::default() };
-        let handle = SinkWorker::spawn_with("x".into(), Box::new(sink.clone()), 8, FAST);
-        (0..5).for_each(|n| handle.send(batch(n)));
-        let begun = Instant::now();
-        handle.finish();
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-        assert!(sink.tries.load(Ordering::SeqCst) >= 5, "each delivery was tried at least once");
-        assert!(sink.taken.lock().unwrap().is_empty());
-    }
-
-    #[test]
-    fn an_error_that_stays_is_not_tried_again() {
-        let sink = Flaky { retry: false, ..Flaky::default() };
-        let handle = SinkWorker::spawn_with("x".into(), Box::new(sink.clone()), 8, FAST);
-        handle.send(batch(0));
-        handle.finish();
-        assert_eq!(sink.tries.load(Ordering::SeqCst), 1);
-    }
-
-    #[test]
-    fn a_full_queue_does_not_block_for_long_and_is_counted() {
-        let sink = Flaky { retry: true, ..Flaky::default() };
-        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
-        let handle = SinkWorker::spawn_with("x".into(), Box::new(sink), 1, FAST);
-        let begun = Instant::now();
-        metrics::with_local_recorder(&recorder, || (0..6).for_each(|n| handle.send(batch(n))));
-        assert!(begun.elapsed() < Duration::from_secs(5));
-        let text = recorder.handle().render();
-        // One is in the worker's hands, one in the queue.
-        assert!(text.contains("kaminari_sink_failed_total{component_id=\"x\",reason=\"queue_full\"} 4"), "{text}");
-        handle.finish();
-    }
-}
+#[path = "worker_tests.rs"]
+mod tests;

@@ -153,10 +153,20 @@ catalogue! {
     INCIDENTS_SUPPRESSED = "kaminari_incidents_suppressed_total", Counter, ["pipeline", "reason"];
     /// From the end of the window to the incident leaving, seconds.
     DETECTION_DELAY = "kaminari_detection_delay_seconds", Histogram, ["pipeline"];
-    /// Incident events delivered.
+    /// Events or rows delivered; to Kafka: acknowledged by the brokers.
     SINK_DELIVERED = "kaminari_sink_delivered_total", Counter, ["component_id"];
-    /// Incident events that could not be delivered, by reason.
+    /// Events or rows that could not be delivered and are lost, by reason: config, open, write, closed, queue_full, stopped,
+    /// stuck, spool_full, too_large, refused, unacknowledged, or what keeps the brokers from taking them (unreachable,
+    /// unknown_topic, not_authorized, login_failed, tls, timeout, fenced, offset_gone, other).
     SINK_FAILED = "kaminari_sink_failed_total", Counter, ["component_id", "reason"];
+    /// Rows shed before a sink because their source cannot wait, by reason: queue_full, stopped.
+    SINK_SHED = "kaminari_sink_shed_total", Counter, ["component_id", "reason"];
+    /// Records handed to a Kafka producer that the brokers have not acknowledged yet.
+    SINK_BUFFERED = "kaminari_sink_buffered_records", Gauge, ["component_id"];
+    /// Events or rows written to a sink's spool file because the brokers did not take them.
+    SINK_SPOOLED = "kaminari_sink_spooled_total", Counter, ["component_id"];
+    /// Bytes in a sink's spool file that the brokers do not have yet.
+    SINK_SPOOL_BYTES = "kaminari_sink_spool_bytes", Gauge, ["component_id"];
     /// User and system CPU seconds of the process.
     PROCESS_CPU_SECONDS = "process_cpu_seconds_total", Gauge, [];
     /// Resident memory, bytes.
