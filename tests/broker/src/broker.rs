@@ -21,6 +21,8 @@ pub struct Options {
     pub outlives: bool,
     /// Further lines of server.properties; they count over what is set anyway.
     pub settings: Vec<(String, String)>,
+    /// Further flags of Java.
+    pub jvm: Vec<String>,
 }
 
 impl Options {
@@ -206,7 +208,8 @@ impl Broker {
     fn launch(&mut self) -> Result<()> {
         let output = File::create(self.dir.join("output.log"))?;
         let mut command = self.java();
-        command.args(["-XX:+ExitOnOutOfMemoryError", "kafka.Kafka"]).arg(self.properties());
+        command.arg("-XX:+ExitOnOutOfMemoryError").args(&self.options.jvm);
+        command.arg("kafka.Kafka").arg(self.properties());
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let spawn = if self.options.outlives { process::spawn_loose } else { process::spawn_tied };
         let child = self.child.insert(spawn(command)?);

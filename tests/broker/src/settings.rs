@@ -16,7 +16,7 @@ pub const SCRAM_USER: (&str, &str) = ("scram", "scram-secret");
 pub(crate) const SCRAM: [&str; 2] = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
 
 /// What is the same for every broker: users that come without a login may do everything; small internal topics; nothing
-/// waits, nothing is deleted by age.
+/// waits, nothing is deleted by age. A killed broker comes back when its session has expired, which is 9 s unless set.
 const COMMON: &str = "\
 process.roles=broker,controller
 node.id=1
@@ -40,6 +40,8 @@ share.coordinator.state.topic.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 ";
 
 /// Warnings and worse into a file. The properties are set on the command line.
