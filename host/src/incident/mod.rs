@@ -70,6 +70,14 @@ pub struct IncidentTracker {
     /// Hosts in all covers.
     covered: usize,
     open: usize,
+    /// Of these, shown in the gauge.
+    shown: usize,
+}
+
+impl Drop for IncidentTracker {
+    fn drop(&mut self) {
+        self.show(0);
+    }
 }
 
 /// The window being observed.
@@ -93,6 +101,7 @@ impl IncidentTracker {
             limit,
             covered: 0,
             open: 0,
+            shown: 0,
         }
     }
 
@@ -337,9 +346,15 @@ impl IncidentTracker {
         self.tracks.retain(|_, track| !track.is_idle(number));
     }
 
-    fn told(&self, events: Vec<IncidentEvent>) -> Vec<IncidentEvent> {
-        metrics::gauge!(INCIDENTS_OPEN, "pipeline" => self.context.pipeline.clone()).set(self.open as f64);
+    fn told(&mut self, events: Vec<IncidentEvent>) -> Vec<IncidentEvent> {
+        self.show(self.open);
         if self.context.shadow { Vec::new() } else { events }
+    }
+
+    /// Several trackers of a pipeline (one per partition of a topic) share the gauge.
+    fn show(&mut self, open: usize) {
+        let before = std::mem::replace(&mut self.shown, open);
+        metrics::gauge!(INCIDENTS_OPEN, "pipeline" => self.context.pipeline.clone()).increment(open as f64 - before as f64);
     }
 
     fn count_detections(&self, detections: &[Detection]) {

@@ -11,7 +11,6 @@ use super::windows::{Windows, load_number};
 use super::{ENTITIES_MAX, IncidentTracker, id};
 use crate::model::saved::{Loader, NotLoaded, Saver};
 use crate::model::{Alert, Contribution, Detection, EntityKey, KeyKind};
-use crate::telemetry::INCIDENTS_OPEN;
 use std::collections::{BTreeMap, VecDeque};
 
 const WHAT: &str = "incidents";
@@ -38,7 +37,7 @@ impl IncidentTracker {
     /// Goes on where the tracker stood that was saved. What it knew before is forgotten.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.load(bytes).map_err(|e| e.to_string())?;
-        metrics::gauge!(INCIDENTS_OPEN, "pipeline" => self.context.pipeline.clone()).set(self.open as f64);
+        self.show(self.open);
         Ok(())
     }
 

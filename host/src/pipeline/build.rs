@@ -6,7 +6,7 @@ use super::kafka::{self, Letters};
 use super::models;
 use super::scores::ScoreWriter;
 use super::state::{self, Keeper};
-use super::worker::Worker;
+use super::worker::{Keep, Worker};
 use crate::checkpoint::Store;
 use crate::config::decode_options::DecodeOptions;
 use crate::config::registry::Registry;
@@ -455,6 +455,10 @@ pub(super) fn build_pipeline(
     let count = if pipeline.rows.is_some() { 1 } else { plan.engine.window_workers.max(1) };
     let hasher = Hasher::default();
     let (mut workers, mut followers) = (Vec::new(), None);
+    let has = |content| {
+        pipeline.sinks.iter().any(|s| plan.sinks.get(s).is_some_and(|s| crate::sink::content(s) == content))
+    };
+    let keep = Keep { scores: scores.is_some() || has(Content::Scores), frames: has(Content::Features) };
     for number in 0..count {
         let shard = Shard::new(pipeline.window, needs, levels, &hasher, number, count);
         let max_entities = pipeline.window.max_keys;
@@ -464,7 +468,7 @@ pub(super) fn build_pipeline(
         let heard = followers.heard();
         detectors.iter_mut().for_each(|d| d.hear(&heard));
         let combiner = pipeline.combine.as_ref().map(|c| Combiner::new(c, &heard));
-        workers.push(Worker::new(&pipeline.id, shard, frames, detectors, combiner, scores.is_some()));
+        workers.push(Worker::new(&pipeline.id, shard, frames, detectors, combiner, keep));
     }
     let followers = followers.unwrap_or_else(|| Followers::new(Vec::new()));
     let context = Context {

@@ -8,7 +8,7 @@ use super::worker::Judged;
 use crate::detect::follow::{Followers, Observed};
 use crate::incident::IncidentTracker;
 use crate::model::time::{now_ns, rfc3339};
-use crate::model::{Content, Detection, Output, ScoredFrame, WindowInfo};
+use crate::model::{Content, Detection, FeatureFrame, Output, ScoredFrame, WindowInfo};
 use crate::telemetry::DETECTION_DELAY;
 use crossbeam_channel::Receiver;
 use metrics::{Histogram, histogram};
@@ -16,17 +16,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// An order that some workers have yet to answer.
+#[derive(Default)]
+struct Waiting {
+    answers: usize,
+    windows: Windows,
+    scored: Vec<ScoredFrame>,
+    frames: Vec<FeatureFrame>,
+    observed: Vec<Observed>,
+}
+
 type Windows = BTreeMap<(u64, u32), (WindowInfo, Vec<Detection>)>;
 
 pub(super) struct Desk {
+    pipeline: Arc<str>,
     tracker: IncidentTracker,
     outlets: Vec<Box<dyn Outlet>>,
     scores: Option<ScoreWriter>,
     followers: Followers,
     keeper: Option<Keeper>,
     workers: usize,
-    /// Orders that some workers have yet to answer: answers, windows, scores, what followers learn.
-    waiting: BTreeMap<u64, (usize, Windows, Vec<ScoredFrame>, Vec<Observed>)>,
+    waiting: BTreeMap<u64, Waiting>,
     next: u64,
     last_end_ns: u64,
     /// Live: `emitted_at` is the wall clock and the delay is measured. A replay repeats exactly instead.
@@ -47,6 +57,7 @@ impl Desk {
     ) -> Self {
         let delay = histogram!(DETECTION_DELAY, "pipeline" => pipeline.to_string());
         Self {
+            pipeline: pipeline.clone(),
             tracker,
             outlets,
             scores,
@@ -82,21 +93,27 @@ impl Desk {
 
     /// One worker's word on a close order; what is complete by it is settled.
     pub(super) fn take(&mut self, judged: Judged) {
-        let (answers, windows, scored, observed) = self.waiting.entry(judged.seq).or_default();
-        *answers += 1;
-        scored.extend(judged.scored);
-        observed.extend(judged.observed);
+        let waiting = self.waiting.entry(judged.seq).or_default();
+        waiting.answers += 1;
+        waiting.scored.extend(judged.scored);
+        waiting.frames.extend(judged.frames);
+        waiting.observed.extend(judged.observed);
         for (window, detections) in judged.windows {
-            windows
+            waiting
+                .windows
                 .entry((window.end_ns, window.revision))
                 .or_insert_with(|| (window, Vec::new()))
                 .1
                 .extend(detections);
         }
-        while self.waiting.get(&self.next).is_some_and(|(answers, ..)| *answers == self.workers) {
-            if let Some((_, windows, scored, observed)) = self.waiting.remove(&self.next) {
+        while self.waiting.get(&self.next).is_some_and(|w| w.answers == self.workers) {
+            if let Some(Waiting { windows, scored, frames, observed, .. }) = self.waiting.remove(&self.next) {
                 self.followers.learn(self.next, observed);
                 self.settle(windows, scored);
+                if self.wants(Content::Features) && !frames.is_empty() {
+                    let frames = frames.into_iter().map(|f| (self.pipeline.clone(), f)).collect();
+                    self.hand_out(Output::Features(Arc::new(frames)));
+                }
                 if let Some(keeper) = &mut self.keeper {
                     keeper.tick(&self.followers);
                 }
@@ -125,8 +142,24 @@ impl Desk {
             }
             self.tell(events);
         }
+        if self.wants(Content::Scores) && !scored.is_empty() {
+            let output = Output::Scores(Arc::new(scored.clone()));
+            self.hand_out(output);
+        }
         if let Some(scores) = &mut self.scores {
             scores.write(scored);
+        }
+    }
+
+    fn wants(&self, content: Content) -> bool {
+        self.outlets.iter().any(|o| o.content() == content)
+    }
+
+    /// To every outlet of its kind.
+    fn hand_out(&mut self, output: Output) {
+        let content = output.content();
+        for outlet in self.outlets.iter_mut().filter(|o| o.content() == content) {
+            outlet.put(output.clone());
         }
     }
 
@@ -139,8 +172,6 @@ impl Desk {
             events.iter_mut().for_each(|e| e.emitted_at.clone_from(&now));
         }
         self.told = true;
-        for outlet in self.outlets.iter_mut().filter(|o| o.content() == Content::Incidents) {
-            outlet.put(Output::Incidents(events.clone()));
-        }
+        self.hand_out(Output::Incidents(events));
     }
 }

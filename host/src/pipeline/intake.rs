@@ -154,8 +154,8 @@ impl Intake {
             match &self.waits {
                 // A file waits; a socket does not: what finds no room is counted there.
                 Some(stop) => sink.send_patiently(output, &|| stop.load(Ordering::Relaxed)),
-                None => drop(sink.offer(output)),
-            }
+                None => sink.offer(output),
+            };
         }
         let (source, partition) = self.partition.clone();
         self.tell(|_| {

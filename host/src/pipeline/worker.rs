@@ -25,7 +25,17 @@ pub(super) struct Judged {
     pub(super) seq: u64,
     pub(super) windows: Vec<(WindowInfo, Vec<Detection>)>,
     pub(super) scored: Vec<ScoredFrame>,
+    pub(super) frames: Vec<FeatureFrame>,
     pub(super) observed: Vec<Observed>,
+}
+
+/// What somebody wants to have besides detections.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Keep {
+    /// Every scored row.
+    pub(super) scores: bool,
+    /// Every row of features.
+    pub(super) frames: bool,
 }
 
 pub(super) struct Worker {
@@ -34,7 +44,7 @@ pub(super) struct Worker {
     pub(super) frames: FrameBuilder,
     pub(super) detectors: Vec<Box<dyn Detector>>,
     pub(super) combiner: Option<Combiner>,
-    pub(super) keep_scores: bool,
+    pub(super) keep: Keep,
     meters: Meters,
 }
 
@@ -54,7 +64,7 @@ impl Worker {
         frames: FrameBuilder,
         detectors: Vec<Box<dyn Detector>>,
         combiner: Option<Combiner>,
-        keep_scores: bool,
+        keep: Keep,
     ) -> Self {
         let p = pipeline.to_string();
         let meters = Meters {
@@ -65,7 +75,7 @@ impl Worker {
             seen_refused: 0,
             seen_entities: 0,
         };
-        Self { pipeline: pipeline.clone(), shard, frames, detectors, combiner, keep_scores, meters }
+        Self { pipeline: pipeline.clone(), shard, frames, detectors, combiner, keep, meters }
     }
 
     /// Runs until the router has hung up.
@@ -107,6 +117,7 @@ impl Worker {
         let mut windows: BTreeMap<(u64, u32), (WindowInfo, Vec<Detection>)> =
             fired.into_iter().map(|w| ((w.end_ns, w.revision), (w, Vec::new()))).collect();
         let (mut scored, mut observed) = (Vec::new(), Vec::new());
+        let kept = if self.keep.frames { frames.clone() } else { Vec::new() };
         for frame in frames {
             self.meters.rows.increment(frame.keys.len() as u64);
             self.meters.fired.increment(1);
@@ -129,7 +140,7 @@ impl Worker {
                 judged.push((combiner.id().clone(), combined));
             }
             for (detector, judgement) in judged {
-                if self.keep_scores {
+                if self.keep.scores {
                     scored.push(ScoredFrame {
                         pipeline: self.pipeline.clone(),
                         detector,
@@ -144,6 +155,6 @@ impl Worker {
                 }
             }
         }
-        Judged { seq, windows: windows.into_values().collect(), scored, observed }
+        Judged { seq, windows: windows.into_values().collect(), scored, frames: kept, observed }
     }
 }
