@@ -15,7 +15,7 @@ const JAVA: u32 = 17;
 pub(crate) const STORE_PASSWORD: &str = "keystore-secret";
 
 /// The broker; of its tools only the jar that has the command for ACLs; a logger that writes (slf4j alone is silent).
-const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
+const POM: &str = r#"<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>kaminari</groupId>
   <artifactId>test-broker</artifactId>
