@@ -4,7 +4,7 @@ mod cli;
 mod config_errors;
 mod corpus;
 mod evaluate;
-mod kafka_broker;
+mod kafka;
 mod learn;
 mod model_inspect;
 mod plugin_faults;

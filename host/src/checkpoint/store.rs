@@ -86,11 +86,15 @@ impl Store {
         Ok(newest)
     }
 
-    /// Removes the lane's checkpoints but those in `keep`, and what killed writers of the lane have left.
-    pub fn sweep(&self, lane: &str, keep: &[&str]) -> Result<(), CheckpointError> {
-        for id in self.ids(lane)? {
-            if !keep.contains(&id.as_str()) {
-                remove(&self.path(lane, &id)?)?;
+    /// The lane's checkpoint `id` is committed: removes those that were written before it, and what killed writers of the
+    /// lane have left. Newer ones stay: somebody else may have the lane by now.
+    pub fn sweep(&self, lane: &str, id: &str) -> Result<(), CheckpointError> {
+        let written = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+        let Some(committed) = written(&self.path(lane, id)?) else { return Ok(()) };
+        for other in self.ids(lane)?.iter().filter(|other| *other != id) {
+            let path = self.path(lane, other)?;
+            if written(&path).is_some_and(|at| at < committed) {
+                remove(&path)?;
             }
         }
         let begins = format!(".{}.", safe(lane));

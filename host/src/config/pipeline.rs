@@ -145,16 +145,24 @@ impl Resolver<'_> {
                 self.bad(&at, text, "nobody judges here", help);
             }
         }
-        let window = self.window(
-            path,
-            &WindowSection { kind: Some("tumbling".into()), size_secs: Some(60.0), ..WindowSection::default() },
-            false,
-        );
+        // Nobody looks at it.
+        let window = WindowPlan {
+            kind: WindowKind::Tumbling,
+            size_ns: SECOND,
+            pane_ns: SECOND,
+            event_time: EventTime::Received,
+            max_spread_ns: SECOND,
+            out_of_order_ns: 0,
+            allowed_lateness_ns: 0,
+            idle_timeout_ns: SECOND,
+            max_future_ns: SECOND,
+            max_keys: 1,
+        };
         Some(PipelinePlan {
             id: Arc::from(id),
             sources,
             keys: Vec::new(),
-            window: window?,
+            window,
             rows: None,
             features: Vec::new(),
             level_half_life_windows: written.level_half_life_windows,

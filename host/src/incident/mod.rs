@@ -354,7 +354,8 @@ impl IncidentTracker {
     /// Several trackers of a pipeline (one per partition of a topic) share the gauge.
     fn show(&mut self, open: usize) {
         let before = std::mem::replace(&mut self.shown, open);
-        metrics::gauge!(INCIDENTS_OPEN, "pipeline" => self.context.pipeline.clone()).increment(open as f64 - before as f64);
+        metrics::gauge!(INCIDENTS_OPEN, "pipeline" => self.context.pipeline.clone())
+            .increment(open as f64 - before as f64);
     }
 
     fn count_detections(&self, detections: &[Detection]) {

@@ -455,9 +455,8 @@ pub(super) fn build_pipeline(
     let count = if pipeline.rows.is_some() { 1 } else { plan.engine.window_workers.max(1) };
     let hasher = Hasher::default();
     let (mut workers, mut followers) = (Vec::new(), None);
-    let has = |content| {
-        pipeline.sinks.iter().any(|s| plan.sinks.get(s).is_some_and(|s| crate::sink::content(s) == content))
-    };
+    let has =
+        |content| pipeline.sinks.iter().any(|s| plan.sinks.get(s).is_some_and(|s| crate::sink::content(s) == content));
     let keep = Keep { scores: scores.is_some() || has(Content::Scores), frames: has(Content::Features) };
     for number in 0..count {
         let shard = Shard::new(pipeline.window, needs, levels, &hasher, number, count);

@@ -120,6 +120,7 @@ impl Ingest {
             floor -= 1;
         }
         self.next = Some(floor);
+        self.tracker.resume(boundary_ns);
     }
 
     /// Windows that end at this event time or before have fired; `None` before the first.

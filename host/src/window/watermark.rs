@@ -27,6 +27,8 @@ pub(super) struct Tracker {
     idle_timeout_ns: u64,
     /// Event time is ingest time: a heartbeat moves event time too.
     follows_ingest: bool,
+    /// After a restart: where event time stands in partitions that have nothing left to read.
+    resumed_ns: Option<u64>,
 }
 
 impl Tracker {
@@ -39,7 +41,14 @@ impl Tracker {
             out_of_order_ns,
             idle_timeout_ns,
             follows_ingest,
+            resumed_ns: None,
         }
+    }
+
+    /// After a restart: the watermark stood there. Partitions that are read again come to it by their records, silent ones
+    /// go on from it.
+    pub(super) fn resume(&mut self, watermark_ns: u64) {
+        self.resumed_ns = Some(watermark_ns.saturating_add(self.out_of_order_ns));
     }
 
     /// Records of a partition: their newest event and ingest times.
@@ -56,7 +65,7 @@ impl Tracker {
         if self.follows_ingest {
             return self.records(partition, ingest_ns, ingest_ns);
         }
-        self.partitions.entry(partition.clone()).or_insert(State { event_ns: None, data_ns: ingest_ns });
+        self.partitions.entry(partition.clone()).or_insert(State { event_ns: self.resumed_ns, data_ns: ingest_ns });
         self.now_ns = self.now_ns.max(ingest_ns);
     }
 
@@ -120,6 +129,17 @@ mod tests {
         assert_eq!(t.advance(), 990);
         t.heartbeat(&p(0), 210);
         assert_eq!(t.advance(), 1000 + 200 - 10);
+    }
+
+    #[test]
+    fn a_silent_partition_goes_on_where_it_stood_before_the_restart() {
+        let mut t = Tracker::new(10, 100, false);
+        t.resume(1000);
+        assert_eq!(t.advance(), 0, "records to be read again come first");
+        t.heartbeat(&p(0), 50);
+        assert_eq!(t.advance(), 1000);
+        t.heartbeat(&p(0), 250);
+        assert_eq!(t.advance(), 1200);
     }
 
     #[test]

@@ -77,13 +77,16 @@ pub(in crate::pipeline) fn run(feed: Feed, factory: Factory, stop: &Arc<AtomicBo
     reader.show();
     let all: Vec<TopicPartition> = reader.feed.positions().into_iter().map(|(at, _)| at).collect();
     reader.feed.end(&all);
-    drop(reader);
-    let panicked = threads.into_iter().filter(|_| true).map(JoinHandle::join).filter(Result::is_err).count();
+    let Reader { feed, crew, factory, .. } = reader;
+    drop(crew);
+    feed.leave();
+    let panicked = threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count();
+    drop(factory);
     if panicked > 0 {
-        Err("a thread of a Kafka source panicked: this is a bug, its windows are made again after a restart".into())
-    } else {
-        Ok(())
+        let what = "a thread of a Kafka source panicked: this is a bug, its windows are made again after a restart";
+        return Err(what.into());
     }
+    Ok(())
 }
 
 impl Reader {

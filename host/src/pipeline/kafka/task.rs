@@ -54,8 +54,6 @@ pub(super) struct Task {
 pub(super) struct Checkpoints {
     pub(super) store: Arc<Store>,
     pub(super) lane: String,
-    /// The one that belongs to the committed positions.
-    pub(super) current: Option<String>,
 }
 
 /// What a task is made of.
@@ -106,7 +104,7 @@ impl Task {
             lanes,
             delivery,
             letters,
-            checkpoints: store.map(|store| Checkpoints { store, lane, current: state }),
+            checkpoints: store.map(|store| Checkpoints { store, lane }),
             plan_digest,
             committed: starts,
             every,
@@ -233,16 +231,15 @@ impl Task {
                 Start { at: part.at.clone(), next: *next, metadata }
             })
             .collect();
-        let keep = self.checkpoints.as_mut().map(|c| (c.store.clone(), c.lane.clone(), c.current.take(), id.clone()));
-        if let Some(checkpoints) = &mut self.checkpoints {
-            checkpoints.current = id;
-        }
         self.committed.clone_from(&starts);
         self.cost = begun.elapsed();
+        let written = self.checkpoints.as_ref().map(|c| (c.store.clone(), c.lane.clone())).zip(id);
+        let source = self.source.clone();
         let sweep = move || {
-            if let Some((store, lane, before, now)) = keep {
-                let keep: Vec<&str> = before.iter().chain(&now).map(String::as_str).collect();
-                store.sweep(&lane, &keep);
+            if let Some(((store, lane), id)) = written
+                && let Err(error) = store.sweep(&lane, &id)
+            {
+                tracing::warn!(component_id = &*source, "old checkpoints are left: {error}");
             }
         };
         self.delivery.commit(starts, Box::new(sweep))?;

@@ -14,6 +14,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::util::Timeout;
 use rdkafka::{ClientContext, TopicPartitionList};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub(super) enum Rebalance {
 pub struct Context {
     id: Arc<str>,
     brokers: String,
+    /// Nobody polls any more: what is taken is let go of at once.
+    leaving: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -47,7 +50,11 @@ struct State {
 
 impl Context {
     pub(super) fn new(id: &Arc<str>, brokers: String) -> Self {
-        Self { id: id.clone(), brokers, state: Mutex::default() }
+        Self { id: id.clone(), brokers, leaving: AtomicBool::new(false), state: Mutex::default() }
+    }
+
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -110,6 +117,13 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {
     /// Only noted: whoever polls must first get the windows of these partitions in order.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        if self.leaving.load(Ordering::Relaxed) {
+            // The consumer is being closed, and waits for this.
+            if let Err(error) = consumer.unassign() {
+                tracing::debug!(component_id = &*self.id, "leaving the group: {error}");
+            }
+            return;
+        }
         let partitions = partitions(list);
         let rebalance = match error {
             Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Given(partitions),

@@ -301,6 +301,11 @@ impl Feed {
         }
     }
 
+    /// Nothing is read any more: whoever drops the consumer last leaves the group.
+    pub fn leave(self) {
+        self.consumer.context().leave();
+    }
+
     /// Says why something failed, and counts it.
     pub fn trouble(&self, error: &Error, doing: &str) {
         self.consumer.context().trouble(error, doing);

@@ -1,0 +1,7 @@
+//! kaminari and a real Kafka broker. `cargo xtask test` brings one; where there is none these tests say that they are
+//! skipped.
+
+mod broker;
+mod engine;
+mod proof;
+mod stream;
