@@ -206,7 +206,11 @@ mod tests {
             if let Some(path) = body.get_mut("path") {
                 *path = dir.path().join("x.jsonl").display().to_string().into();
             }
-            assert!(build(&Component { id: "x".into(), kind: def.kind, body }, &"sha256:00".into()).is_ok(), "{}", def.kind);
+            assert!(
+                build(&Component { id: "x".into(), kind: def.kind, body }, &"sha256:00".into()).is_ok(),
+                "{}",
+                def.kind
+            );
         }
     }
 

@@ -98,7 +98,9 @@ mod tests {
                 Ok(())
             }
         }
-        let err = StdoutSink { out: Gone, format: Format::Text, colour: true }.deliver(&Output::Incidents(vec![event()])).unwrap_err();
+        let err = StdoutSink { out: Gone, format: Format::Text, colour: true }
+            .deliver(&Output::Incidents(vec![event()]))
+            .unwrap_err();
         assert_eq!((err.reason, err.retry), ("closed", false));
     }
 }

@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn defaults_follow_the_content() {
-        let config: KafkaSinkConfig = toml::from_str("brokers = [\"a:1\"]\ntopic = \"t\"\ncontent = \"flows\"").unwrap();
+        let config: KafkaSinkConfig =
+            toml::from_str("brokers = [\"a:1\"]\ntopic = \"t\"\ncontent = \"flows\"").unwrap();
         assert_eq!((config.format(), config.key(), config.linger_ms()), (Format::Arrow, Key::DstPrefix, 20));
         let config: KafkaSinkConfig = toml::from_str("brokers = [\"a:1\"]\ntopic = \"t\"").unwrap();
         assert_eq!((config.format(), config.key(), config.linger_ms()), (Format::Json, Key::Entity, 5));

@@ -105,8 +105,8 @@ impl KafkaSink {
             self.take_back(back);
             self.later();
         }
-        let waits = self.spool.is_some() || self.encoder.needs_partitions();
-        if waits && Instant::now() >= self.ask_at {
+        let asks = self.spool.is_some() || self.encoder.places_records();
+        if asks && Instant::now() >= self.ask_at {
             self.ask();
         }
         self.resume();

@@ -1,7 +1,7 @@
 //! Output to records, without a producer: who sends them is another's matter. Comes in: any output of the configured
 //! content; goes out: records with key, partition, headers. Formats, keys and headers: `docs/kafka.md`.
 
-use super::config::{Format, Key, KafkaSinkConfig};
+use super::config::{Format, KafkaSinkConfig, Key};
 use super::partition::{flow_key, partition};
 use crate::kafka::{Header, Record};
 use crate::model::flow_rows::FlowRows;
@@ -69,6 +69,11 @@ impl Encoder {
     /// which a producer could place it.
     pub fn needs_partitions(&self) -> bool {
         self.format == Format::Arrow && self.key != Key::None
+    }
+
+    /// True when it chooses the partitions itself.
+    pub fn places_records(&self) -> bool {
+        self.content == Content::Flows && self.key != Key::None
     }
 
     /// Appends the records of an output. An output of another content gives none.

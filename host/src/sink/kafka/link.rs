@@ -60,7 +60,8 @@ impl ClientContext for Inbox {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", "{error}: {reason}");
-        let all = [Code::AllBrokersDown, Code::Authentication, Code::SSL, Code::Fatal, Code::ClusterAuthorizationFailed];
+        let all =
+            [Code::AllBrokersDown, Code::Authentication, Code::SSL, Code::Fatal, Code::ClusterAuthorizationFailed];
         // One broker of many may be down: the others take over.
         if let (true, Ok(mut inbox)) = (error.rdkafka_error_code().is_some_and(|c| all.contains(&c)), self.0.lock()) {
             inbox.trouble = Some(error);

@@ -64,17 +64,26 @@ fn brokers(what: &str) -> Option<String> {
     found
 }
 
+/// A name that no topic has.
+fn fresh(name: &str) -> String {
+    let mark = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    format!("{name}-{}-{mark}", std::process::id())
+}
+
 /// A fresh topic.
 fn topic(brokers: &str, name: &str, partitions: i32) -> String {
-    let mark = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
-    let topic = format!("{name}-{}-{mark}", std::process::id());
+    let topic = fresh(name);
+    create(brokers, &topic, partitions);
+    topic
+}
+
+fn create(brokers: &str, topic: &str, partitions: i32) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-    let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1)).set("max.message.bytes", "100000");
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("max.message.bytes", "100000");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let results = runtime.block_on(admin.create_topics(&[new], &AdminOptions::new())).unwrap();
     results.into_iter().for_each(|r| drop(r.unwrap()));
-    topic
 }
 
 pub(super) fn sink(brokers: &str, topic: &str, more: &str) -> KafkaSink {
@@ -246,4 +255,21 @@ fn a_record_too_large_is_lost_and_counted_and_holds_up_nothing() {
     let text = recorder.handle().render();
     assert!(text.contains("kaminari_sink_failed_total{component_id=\"out\",reason=\"too_large\"} 2"), "{text}");
     assert!(text.contains("kaminari_sink_delivered_total{component_id=\"out\"} 2"), "{text}");
+}
+
+#[test]
+fn a_topic_that_is_made_later_gets_everything() {
+    let Some(brokers) = brokers("topics made later") else { return };
+    let topic = fresh("later");
+    let mut sink = sink(&brokers, &topic, "client = { \"topic.metadata.propagation.max.ms\" = 300 }");
+    (0..3).for_each(|n| sink.deliver(&numbered(n)).unwrap());
+    let until = Instant::now() + Duration::from_secs(10);
+    while !sink.flush().unwrap_err().to_string().contains("create the topic") {
+        assert!(Instant::now() < until, "nothing was said");
+    }
+    create(&brokers, &topic, 1);
+    flush(&mut sink);
+    sink.deliver(&numbered(3)).unwrap();
+    flush(&mut sink);
+    assert_eq!(read(&brokers, &topic, 1, 4).iter().map(number).collect::<Vec<_>>(), [0, 1, 2, 3]);
 }
