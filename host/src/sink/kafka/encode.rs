@@ -186,7 +186,7 @@ impl Encoder {
     fn messages(&self, batch: &RecordBatch, place: Option<u32>, emit: &mut dyn FnMut(Record, u32)) {
         for start in (0..batch.num_rows()).step_by(ROWS) {
             let part = batch.slice(start, ROWS.min(batch.num_rows() - start));
-            let mut payload = Vec::with_capacity(8 << 10 | part.num_rows() * 180);
+            let mut payload = Vec::with_capacity(8192 + part.num_rows() * 180);
             flow_arrow::write(&part, &mut payload);
             emit(self.record(place, None, payload), part.num_rows() as u32);
         }
