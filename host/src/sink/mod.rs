@@ -5,6 +5,7 @@
 
 mod confess;
 pub mod file;
+pub mod kafka;
 pub mod render;
 pub mod stdout;
 pub mod worker;
@@ -13,6 +14,7 @@ use crate::config::Component;
 use crate::config::registry::ComponentDef;
 use crate::model::incident::IncidentEvent;
 use crate::model::{Content, Output};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::Path;
@@ -44,20 +46,25 @@ pub trait Sink: Send {
 }
 
 /// Every sink type.
-pub const SINKS: &[ComponentDef] = &[stdout::DEF, file::DEF];
+pub const SINKS: &[ComponentDef] = &[stdout::DEF, file::DEF, kafka::DEF];
 
 /// The sink that `component` describes; `plan_digest` goes where its output names the plan.
-pub fn build(component: &Component, _plan_digest: &Arc<str>) -> Result<Box<dyn Sink>, SinkError> {
+pub fn build(component: &Component, plan_digest: &Arc<str>) -> Result<Box<dyn Sink>, SinkError> {
     match component.kind {
         "stdout" => Ok(Box::new(stdout::StdoutSink::new(body(component)?))),
         "file" => Ok(Box::new(file::FileSink::open(body(component)?)?)),
+        "kafka" => {
+            let sink = kafka::KafkaSink::new(&component.id, &body(component)?, plan_digest.clone())?;
+            Ok(Box::new(sink))
+        }
         other => Err(SinkError::config(format!("sink `{}`: there is no sink type `{other}`", component.id))),
     }
 }
 
 /// What the sink that `component` describes takes; incidents when its body says nothing else.
-pub fn content(_component: &Component) -> Content {
-    Content::Incidents
+pub fn content(component: &Component) -> Content {
+    let written = component.body.get("content").filter(|_| component.kind == "kafka");
+    written.and_then(|content| Content::deserialize(content.clone()).ok()).unwrap_or_default()
 }
 
 /// The events of an output; for sinks that take nothing else.
