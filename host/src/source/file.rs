@@ -145,9 +145,7 @@ impl FileReader {
                 })?;
                 Kind::Capture(capture)
             }
-            _ => {
-                Kind::Lines { reader: BufReader::with_capacity(1 << 16, bytes), line: Vec::new(), number: 0 }
-            }
+            _ => Kind::Lines { reader: BufReader::with_capacity(1 << 16, bytes), line: Vec::new(), number: 0 },
         };
         Ok(Self { path: path.to_owned(), kind, read, total, frames: 0 })
     }

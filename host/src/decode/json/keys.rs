@@ -88,7 +88,8 @@ mod tests {
     #[test]
     fn keys_of_every_length_are_found() {
         let long = "a_key_that_is_longer_than_sixteen_bytes";
-        let names: Vec<&str> = (0..long.len()).map(|n| &long[..n]).chain(["timestamp_start_x", "timestamp_stArt_x"]).collect();
+        let names: Vec<&str> =
+            (0..long.len()).map(|n| &long[..n]).chain(["timestamp_start_x", "timestamp_stArt_x"]).collect();
         let keys = Keys::new(names.iter().enumerate().map(|(i, n)| (n, i)));
         for (i, name) in names.iter().enumerate() {
             assert_eq!(keys.get(name.as_bytes()), Some(i), "{name}");

@@ -144,7 +144,12 @@ fn decimal(text: &[u8], unit: u64) -> Option<u64> {
 
 fn calendar(text: &[u8]) -> Option<u64> {
     let (head, rest) = text.split_first_chunk::<19>()?;
-    if head[4] != b'-' || head[7] != b'-' || !matches!(head[10], b' ' | b'T' | b't') || head[13] != b':' || head[16] != b':' {
+    if head[4] != b'-'
+        || head[7] != b'-'
+        || !matches!(head[10], b' ' | b'T' | b't')
+        || head[13] != b':'
+        || head[16] != b':'
+    {
         return None;
     }
     let two = |at: usize| Some(digit(head[at])? * 10 + digit(head[at + 1])?);
@@ -178,9 +183,7 @@ fn calendar(text: &[u8]) -> Option<u64> {
 fn offset(text: &[u8]) -> Option<i64> {
     let (sign, hours, minutes) = match *text {
         [] | [b'Z' | b'z'] => return Some(0),
-        [sign, a, b, b':', c, d] | [sign, a, b, c, d] => {
-            (sign, digit(a)? * 10 + digit(b)?, digit(c)? * 10 + digit(d)?)
-        }
+        [sign, a, b, b':', c, d] | [sign, a, b, c, d] => (sign, digit(a)? * 10 + digit(b)?, digit(c)? * 10 + digit(d)?),
         _ => return None,
     };
     if hours > 23 || minutes > 59 {
