@@ -3,10 +3,11 @@
 //! (`bench,case,unit,value,rep`). Refused: a stage that loses a record while it is measured.
 //!
 //! `cargo xtask bench` runs it with everything else; alone:
-//! `cargo run --release -p kaminari-bench -- target/plugins [decode|window|plugin|inference]...`, or
+//! `cargo run --release -p kaminari-bench -- target/plugins [decode|formats|window|plugin|inference]...`, or
 //! `... -- torch LIBTORCH LIBRARY [MAX-ROWS]`.
 
 mod decode;
+mod formats;
 mod inference;
 mod measure;
 mod plugin;
@@ -21,8 +22,9 @@ type Error = Box<dyn std::error::Error>;
 type Outcome = Result<(), Error>;
 type Bench = fn(&Path) -> Outcome;
 
-const BENCHES: [(&str, Bench); 4] = [
+const BENCHES: [(&str, Bench); 5] = [
     ("decode", |_| decode::run()),
+    ("formats", |_| formats::run()),
     ("window", |_| window::run()),
     ("plugin", plugin::run),
     ("inference", |_| inference::run()),
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
     let names: Vec<String> = args.collect();
     let unknown = names.iter().any(|n| !BENCHES.iter().any(|(known, _)| known == n));
     let Some(plugins) = plugins.filter(|_| !unknown) else {
-        eprintln!("usage: kaminari-bench FOLDER-OF-PLUGINS [decode|window|plugin|inference]...");
+        eprintln!("usage: kaminari-bench FOLDER-OF-PLUGINS [decode|formats|window|plugin|inference]...");
         return ExitCode::from(2);
     };
     measure::header();

@@ -18,6 +18,8 @@ mod rows;
 mod sampling;
 mod sequence;
 mod stats;
+#[cfg(test)]
+mod tests_support;
 mod wire;
 
 pub use arrow::ArrowDecoder;

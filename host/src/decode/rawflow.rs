@@ -145,3 +145,128 @@ fn nanos(time: u64) -> u64 {
     };
     time.saturating_mul(unit)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::wire::encode;
+    use crate::model::frames::NO_PEER;
+    use crate::model::{FlowRecord, FrameBatch};
+    use proptest::prelude::*;
+
+    const MESSAGE_NS: u64 = 1_700_000_500 * SECOND;
+
+    /// A v5 datagram with one record.
+    fn v5() -> Vec<u8> {
+        let mut b = [0, 5, 0, 1].to_vec();
+        b.extend(1_000_000u32.to_be_bytes());
+        b.extend(1_700_000_000u32.to_be_bytes());
+        b.extend([0; 12]);
+        b.extend([192, 0, 2, 10, 198, 51, 100, 20]);
+        b.extend([0; 40]);
+        b
+    }
+
+    fn message(decoder: u64, payload: &[u8], source: &[u8], use_source: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode::number(1, 1_700_000_100, &mut out);
+        encode::bytes(2, payload, &mut out);
+        encode::bytes(3, source, &mut out);
+        encode::number(4, use_source.into(), &mut out);
+        encode::number(5, decoder, &mut out);
+        encode::number(6, 1, &mut out);
+        encode::number(8, 1000, &mut out);
+        out
+    }
+
+    fn feed(d: &mut RawflowDecoder, bytes: &[u8], peer: SocketAddr) -> Vec<FlowRecord> {
+        let (mut batch, mut out) = (FrameBatch::default(), Vec::new());
+        batch.push(bytes, peer, MESSAGE_NS);
+        d.decode(&batch, &mut out);
+        let s = d.stats();
+        assert_eq!(
+            s.framing_bytes + s.decoded_bytes + s.padding_bytes + s.undecoded_total() + s.pending_bytes,
+            s.bytes
+        );
+        assert_eq!(s.refusals, s.errors_total());
+        out
+    }
+
+    fn decoder() -> RawflowDecoder {
+        RawflowDecoder::new(&DecodeOptions::default(), false)
+    }
+
+    #[test]
+    fn a_datagram_in_a_message() {
+        let (mut d, peer) = (decoder(), "203.0.113.1:9".parse().unwrap());
+        let source = Ipv6Addr::from([0, 0, 0, 0, 0, 0xffff, 0xc000, 0x0209]).octets();
+        let plain = message(1, &v5(), &source, true);
+        let mut prefixed = Vec::new();
+        encode::delimited(&plain, &mut prefixed);
+        for bytes in [&plain, &prefixed] {
+            let r = &feed(&mut d, bytes, peer)[0];
+            assert_eq!(
+                (r.sampler_address.to_string(), r.src_addr.to_string()),
+                ("192.0.2.9".into(), "192.0.2.10".into())
+            );
+            assert_eq!(r.time_received_ns, 1_700_000_100 * SECOND);
+        }
+        let exporter = |d: &mut RawflowDecoder, bytes: &[u8], peer| feed(d, bytes, peer)[0].sampler_address.to_string();
+        let not_used = message(0, &v5(), &source, false);
+        assert_eq!(exporter(&mut d, &not_used, peer), "203.0.113.1");
+        assert_eq!(exporter(&mut d, &not_used, NO_PEER), "192.0.2.9");
+        assert_eq!(exporter(&mut d, &message(0, &v5(), &[], true), peer), "203.0.113.1");
+        assert_eq!(d.stats().refusals, 0);
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for (bytes, why) in [
+            (message(2, &v5(), &[192, 0, 2, 9], true), Refusal::UnsupportedDecoder),
+            (message(3, &v5(), &[192, 0, 2, 9], true), Refusal::UnsupportedDecoder),
+            (message(1, &v5(), &[192, 0, 2], true), Refusal::BadField),
+            (message(1, &[0, 5], &[192, 0, 2, 9], true), Refusal::ShortHeader),
+            (message(1, &[], &[192, 0, 2, 9], true), Refusal::BadMessage),
+            (v5(), Refusal::BadMessage),
+            (Vec::new(), Refusal::BadMessage),
+        ] {
+            let mut d = decoder();
+            assert_eq!(feed(&mut d, &bytes, NO_PEER), []);
+            assert_eq!(d.stats().reasons_since(&DecodeStats::default().errors), [why]);
+        }
+    }
+
+    #[test]
+    fn times_of_any_unit() {
+        for (time, ns) in
+            [(1_700_000_000, 1_700_000_000 * SECOND), (1_700_000_000_123, 1_700_000_000_123 * MILLISECOND)]
+        {
+            assert_eq!(nanos(time), ns);
+        }
+        assert_eq!(nanos(1_700_000_000_123_456), 1_700_000_000_123_456_000);
+        assert_eq!(nanos(1_700_000_000_123_456_789), 1_700_000_000_123_456_789);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_counted(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            cut in any::<prop::sample::Index>(),
+            noise in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let whole = message(1, &v5(), &[192, 0, 2, 9], true);
+            let mut changed = whole.clone();
+            for (at, byte) in changes {
+                let at = at.index(changed.len());
+                changed[at] = byte;
+            }
+            let mut d = decoder();
+            for bytes in [&changed[..], &whole[..cut.index(whole.len())], &noise] {
+                let (before, seen) = (d.stats().refusals, d.stats().framing_bytes + d.stats().pending_bytes);
+                let out = feed(&mut d, bytes, NO_PEER);
+                let framed = d.stats().framing_bytes + d.stats().pending_bytes > seen;
+                prop_assert!(!out.is_empty() || d.stats().refusals > before || framed);
+            }
+        }
+    }
+}

@@ -93,7 +93,7 @@ impl Decoder for JsonDecoder {
                 self.foreign.settle(record, frame, &mut self.stats).map(|()| true)
             });
             if read.is_err() {
-                scanner.skip_line();
+                scanner.skip_line(start);
             }
             let len = scanner.position() - start;
             start = scanner.position();

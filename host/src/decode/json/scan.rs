@@ -62,10 +62,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Skips what is left of the line.
-    pub fn skip_line(&mut self) {
-        let rest = &self.bytes[self.at..];
-        self.at += rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
+    /// Goes to the end of the line that `start` is in. An object that breaks off goes on in the next line's for a while:
+    /// that line shall not be lost with it.
+    pub fn skip_line(&mut self, start: usize) {
+        let rest = &self.bytes[start..];
+        self.at = start + rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
     }
 
     /// One object: its known keys and their values, in their order. Of a key that comes twice both values are handed out.

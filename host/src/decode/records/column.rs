@@ -23,6 +23,10 @@ macro_rules! columns {
         pub(super) enum Column { $($id,)+ }
         impl Column {
             const NAMES: &'static [&'static str] = &[$($name,)+];
+            /// Every one.
+            pub fn all() -> impl Iterator<Item = Self> {
+                [$(Column::$id,)+].into_iter()
+            }
             /// The field of that canonical name.
             pub fn from_name(name: &str) -> Option<Self> {
                 match name { $($name => Some(Column::$id),)+ _ => None }

@@ -1,6 +1,7 @@
-//! Files of flow records: JSON lines, CSV and Parquet. Comes in: frames that are one line each (a csv file's first is its
-//! header), or many rows in columns; goes out: flow records. Refuses a line that is no record or has a field that cannot be read: it is counted
-//! by reason, the first one's text is kept for the person, and reading goes on.
+//! Flow records under our own names, or names that the operator maps to them: JSON lines, CSV and Parquet. Comes in:
+//! frames of one line each (a csv file's first is its header), of several lines of JSON, or of many rows in columns; goes
+//! out: flow records. Refuses a line that is no record or has a field that cannot be read: it is counted by reason, the
+//! first one's text is kept for the person, and reading goes on.
 
 mod column;
 mod columnar;
@@ -12,6 +13,7 @@ pub(super) use self::columnar::{batches, scalar};
 pub(super) use self::csv::Fields;
 
 use self::column::{Column, Line};
+use super::json::{Keys, Scanner};
 use super::stats::{DecodeStats, RateOrigin, Refusal};
 use super::{DecodeError, Decoder};
 use crate::config::decode_options::{DecodeFormat, DecodeOptions};
@@ -25,6 +27,8 @@ pub struct RecordDecoder {
     renamed: HashMap<String, Column>,
     /// Canonical names that were renamed: they no longer mean anything in the file.
     shadowed: Vec<Column>,
+    /// The same for the keys of JSON.
+    keys: Keys<Column>,
     /// Columns of a csv file by position, once its header was seen.
     header: Option<Vec<Option<Column>>>,
     line: Line,
@@ -51,8 +55,11 @@ impl RecordDecoder {
             renamed.insert(name.clone(), column);
             shadowed.push(column);
         }
+        let canonical = Column::all().filter(|c| !shadowed.contains(c)).map(|c| (c.name().to_owned(), c));
+        let keys = Keys::new(renamed.iter().map(|(name, c)| (name.clone(), *c)).chain(canonical));
         Ok(Self {
             options: options.clone(),
+            keys,
             renamed,
             shadowed,
             header: None,
@@ -72,13 +79,10 @@ impl RecordDecoder {
         Column::from_name(name).filter(|c| !shadowed.contains(c))
     }
 
-    fn read(&mut self, bytes: &[u8]) -> Result<bool, BadLine> {
+    /// One line of csv. False: it was the header.
+    fn csv(&mut self, bytes: &[u8]) -> Result<bool, BadLine> {
         let Self { renamed, shadowed, line, .. } = self;
         line.clear();
-        if self.options.format != Some(DecodeFormat::Csv) {
-            json::read(bytes, line, |name| Self::column(renamed, shadowed, name))?;
-            return line.check().map(|()| true);
-        }
         let text = std::str::from_utf8(bytes)
             .map_err(|_| BadLine { why: Refusal::BadLine, text: "the line is not UTF-8".to_owned() })?;
         let delimiter = self.options.csv_delimiter as u8;
@@ -118,6 +122,30 @@ impl RecordDecoder {
         }
     }
 
+    /// Lines of JSON.
+    fn objects(&mut self, bytes: &[u8], received_ns: u64, out: &mut dyn FlowSink) {
+        let bytes = bytes.trim_ascii();
+        let mut scanner = Scanner::new(bytes);
+        // A blank line of a file is a line.
+        self.number += u64::from(bytes.is_empty());
+        while scanner.more() {
+            let start = scanner.position();
+            self.number += 1;
+            self.line.clear();
+            let read = json::read(&mut scanner, &self.keys, &mut self.line).and_then(|()| self.line.check());
+            if read.is_err() {
+                scanner.skip_line(start);
+            }
+            let len = scanner.position() - start;
+            self.stats.datagrams += 1;
+            self.stats.bytes += len as u64;
+            match read {
+                Ok(()) => self.take(len, received_ns, out),
+                Err(bad) => self.refuse("line", &bad, len),
+            }
+        }
+    }
+
     /// A batch of rows in columns.
     fn columns(&mut self, bytes: &[u8], received_ns: u64, out: &mut dyn FlowSink) {
         let read = batches(bytes).map_err(|text| BadLine { why: Refusal::BadLine, text });
@@ -152,8 +180,10 @@ impl RecordDecoder {
 
 impl Decoder for RecordDecoder {
     fn frame(&mut self, bytes: &[u8], frame: &Frame, out: &mut dyn FlowSink) {
-        if self.options.format == Some(DecodeFormat::Parquet) {
-            return self.columns(bytes, frame.received_ns, out);
+        match self.options.format {
+            Some(DecodeFormat::Parquet) => return self.columns(bytes, frame.received_ns, out),
+            Some(DecodeFormat::Csv) => {}
+            _ => return self.objects(bytes, frame.received_ns, out),
         }
         let bytes = bytes.trim_ascii();
         self.number += 1;
@@ -162,7 +192,7 @@ impl Decoder for RecordDecoder {
         }
         self.stats.datagrams += 1;
         self.stats.bytes += bytes.len() as u64;
-        match self.read(bytes) {
+        match self.csv(bytes) {
             Ok(false) => self.stats.framing_bytes += bytes.len() as u64,
             Ok(true) => self.take(bytes.len(), frame.received_ns, out),
             Err(bad) => self.refuse("line", &bad, bytes.len()),

@@ -85,6 +85,16 @@ fn bad_lines_are_counted_and_the_first_is_told() {
 }
 
 #[test]
+fn several_lines_of_a_message_and_mapped_keys() {
+    let columns = [("src_addr", "quelle"), ("bytes", "o\u{308}ktette")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let options = DecodeOptions { columns: columns.into(), ..Default::default() };
+    let message = "{\"quelle\":\"192.0.2.1\",\"o\u{308}ktette\":7,\"src_addr\":\"x\"}\n{\"dst_addr\":\"192.0.2.2\"\n{\"dst_addr\":\"192.0.2.3\"}\n";
+    let (out, stats) = decode(&options, &[message]);
+    assert_eq!(out.iter().map(|r| r.bytes).collect::<Vec<_>>(), [7, 0]);
+    assert_eq!((out[0].src_addr.to_string(), stats.datagrams, stats.errors_total()), ("192.0.2.1".to_owned(), 3, 1));
+}
+
+#[test]
 fn what_is_written_is_read_back() {
     let record = FlowRecord {
         time_received_ns: 5,

@@ -257,3 +257,6 @@ fn extra(tag: u64, wire: &mut Wire<'_>, x: &mut FlowExtra) -> Result<(), Bad> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

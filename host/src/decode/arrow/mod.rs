@@ -209,3 +209,6 @@ fn batch(header: arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Result<RecordBatch,
     }
     RecordBatch::try_new(schema, columns).map_err(|_| BROKEN)
 }
+
+#[cfg(test)]
+mod tests;
