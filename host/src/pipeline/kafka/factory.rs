@@ -100,7 +100,7 @@ impl Factory {
             for sink in &pipeline.sinks {
                 if let Some((config, transaction)) = self.in_transaction.get(sink).zip(transaction.as_ref()) {
                     let digest = Arc::from(self.plan.digest.as_str());
-                    outlets.push(Box::new(InTransaction::new(sink, config, digest, transaction.clone())));
+                    outlets.push(Box::new(InTransaction::new(sink, config, digest, transaction.clone())?));
                 } else if let Some(handle) = self.sinks.get(sink) {
                     waited_for.insert(sink.clone(), handle.clone());
                     outlets.push(Box::new(Patient { sink: handle.clone(), stop: self.stop.clone() }));

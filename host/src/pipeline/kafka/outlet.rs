@@ -2,7 +2,7 @@
 
 use super::super::outlet::Outlet;
 use super::transaction::Transaction;
-use crate::kafka::Record;
+use crate::kafka::{Record, brokers, explain};
 use crate::model::{Content, Output};
 use crate::sink::kafka::{Encoder, KafkaSinkConfig};
 use crate::telemetry::SINK_DELIVERED;
@@ -23,14 +23,19 @@ impl InTransaction {
         config: &KafkaSinkConfig,
         plan_digest: Arc<str>,
         transaction: Arc<Mutex<Transaction>>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, String> {
+        let mut encoder = Encoder::new(config, plan_digest);
+        if encoder.needs_partitions() {
+            let partitions = transaction.lock().unwrap_or_else(PoisonError::into_inner).partitions(&config.topic);
+            encoder.set_partitions(partitions.map_err(|e| explain(&e, &brokers(&config.brokers)).to_string())?);
+        }
+        Ok(Self {
             content: config.content,
-            encoder: Encoder::new(config, plan_digest),
+            encoder,
             transaction,
             records: Vec::new(),
             delivered: counter!(SINK_DELIVERED, "component_id" => id.to_string()),
-        }
+        })
     }
 }
 

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// In silence event time goes on and windows are told, all of them empty: that is committed at most so often.
+const SILENT: Duration = Duration::from_secs(10);
 /// How often counters are published.
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
 
@@ -43,6 +45,10 @@ pub(super) struct Task {
     committed: Vec<Start>,
     every: Duration,
     due: Instant,
+    /// Where nothing but empty windows was told, the next commit is then.
+    silent_until: Instant,
+    /// An incident was told since the last commit.
+    told: bool,
     /// How long the last checkpoint took: taking them shall not become the work.
     cost: Duration,
     published: DecodeStats,
@@ -109,6 +115,8 @@ impl Task {
             committed: starts,
             every,
             due: Instant::now() + every,
+            silent_until: Instant::now(),
+            told: false,
             cost: Duration::ZERO,
             published: DecodeStats::default(),
             publish_at: Instant::now(),
@@ -188,6 +196,7 @@ impl Task {
         }
         // Readers of committed records see an incident when its transaction ends: soon.
         let told = self.lanes.iter_mut().fold(false, |told, lane| lane.has_told() | told);
+        self.told |= told;
         if told && self.delivery.is_transactional() {
             self.due = self.due.min(now + self.cost * 20);
         }
@@ -212,14 +221,15 @@ impl Task {
         let safe: Vec<Vec<i64>> = self.lanes.iter_mut().map(Lane::safe).collect();
         let position = |number: usize| safe.iter().map(|s| s[number]).min().unwrap_or(self.parts[number].next);
         let positions: Vec<i64> = (0..self.parts.len()).map(position).collect();
-        let same = self.committed.iter().zip(&positions).zip(&self.parts).all(|((committed, next), part)| {
-            let said = Committed::read(&committed.metadata);
-            committed.next == *next && said.told == told && said.seen == part.next.max(part.seen)
-        });
+        let said: Vec<Committed> = self.committed.iter().map(|c| Committed::read(&c.metadata)).collect();
+        let seen = said.iter().zip(&self.parts).all(|(said, part)| said.seen == part.next.max(part.seen));
+        let same = seen && self.committed.iter().zip(&positions).all(|(committed, next)| committed.next == *next);
+        let silent = same && !std::mem::take(&mut self.told) && !self.delivery.has_unsent();
         self.due = begun + self.every.max(self.cost * 20);
-        if same && !self.delivery.has_unsent() {
+        if silent && (said.iter().all(|said| said.told == told) || begun < self.silent_until) {
             return Ok(());
         }
+        self.silent_until = begun + SILENT;
         let id = self.checkpoint(&positions)?;
         let starts: Vec<Start> = self
             .parts
@@ -280,6 +290,7 @@ impl Task {
         self.publish();
         if commit {
             let until = Instant::now() + at_most;
+            self.silent_until = Instant::now();
             let done = self.settle(until).and_then(|()| self.commit()).and_then(|()| self.settle(until));
             if let Err(broken) = done {
                 tracing::warn!(

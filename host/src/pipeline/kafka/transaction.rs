@@ -64,6 +64,8 @@ impl Transaction {
                 config.set(name, value);
             }
         };
+        // As the sinks' own producers choose, so that a key has one partition whoever writes it.
+        default("partitioner", "murmur2_random");
         default("compression.codec", "lz4");
         default("linger.ms", "5");
         default("reconnect.backoff.max.ms", "2000");
@@ -71,6 +73,17 @@ impl Transaction {
         let begun = Instant::now();
         retried(begun, || producer.init_transactions(STEP))?;
         Ok(Self { producer, open: false, broken: None })
+    }
+
+    /// How many partitions a topic has.
+    pub(super) fn partitions(&self, topic: &str) -> Result<u32, KafkaError> {
+        let metadata = self.producer.client().fetch_metadata(Some(topic), STEP)?;
+        let topic = metadata.topics().first();
+        match topic.map(|t| (t.error(), t.partitions().len())) {
+            Some((None, n)) if n > 0 => Ok(n as u32),
+            Some((Some(error), _)) => Err(KafkaError::MetadataFetch(error.into())),
+            _ => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)),
+        }
     }
 
     /// Adds a record. What goes wrong is told by [`Self::commit`].
