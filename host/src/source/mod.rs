@@ -1,9 +1,10 @@
-//! Bytes arrive: UDP sockets, capture files, files of records.
+//! Bytes arrive: UDP sockets, capture files, files of records and of messages.
 //!
 //! In: datagrams, captures, lines. Out: [`Delivery`](crate::model::Delivery)s of frames with their origin and ingest
 //! time. Parses no payload. What a source refuses or sheds is counted with a reason.
 
 pub mod file;
+mod messages;
 mod parquet;
 mod pcap;
 pub mod udp;
