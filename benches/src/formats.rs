@@ -62,6 +62,7 @@ fn case(
         records += black_box(builder.finish()).num_rows();
         if records == flows { Ok(records as u64) } else { Err(format!("{name}: {records} records of {flows}")) }
     };
+    if std::env::var("ONLY").is_ok_and(|o| o != name) { return Ok(()); }
     pass()?;
     for rep in 1..=REPETITIONS {
         let (records, seconds) = repetition(&mut pass)?;
