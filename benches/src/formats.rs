@@ -6,7 +6,7 @@ use crate::Outcome;
 use crate::measure::{REPETITIONS, repetition, row};
 use crate::traffic;
 use kaminari::config::decode_options::{DecodeFormat, DecodeOptions};
-use kaminari::decode::{self, Decoder};
+use kaminari::decode;
 use kaminari::generate::Version;
 use kaminari::model::frames::NO_PEER;
 use kaminari::model::time::rfc3339;

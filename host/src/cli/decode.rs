@@ -14,9 +14,10 @@ const BATCH: usize = 256;
 /// Prints the flow records of a capture or flow file.
 #[derive(clap::Args, Debug)]
 pub struct DecodeArgs {
-    /// pcap, pcapng, JSON lines or CSV, each also .gz
+    /// pcap, pcapng, JSON lines, CSV or messages of other collectors, each also .gz; Parquet
     input: PathBuf,
-    /// What the file is, when its name does not say: netflow (a capture), jsonl or csv
+    /// What the file is, when its name does not say: netflow (a capture), rawflow, goflow2, goflow2_json, pmacct, arrow,
+    /// jsonl, csv or parquet
     #[arg(long, value_parser = parse_format)]
     format: Option<DecodeFormat>,
     /// Stop after so many flow records
@@ -28,12 +29,11 @@ pub struct DecodeArgs {
 }
 
 fn parse_format(text: &str) -> Result<DecodeFormat, String> {
-    match text {
-        "netflow" | "pcap" => Ok(DecodeFormat::Netflow),
-        "jsonl" => Ok(DecodeFormat::Jsonl),
-        "csv" => Ok(DecodeFormat::Csv),
-        _ => Err("known are netflow, jsonl and csv".to_owned()),
+    if text == "pcap" {
+        return Ok(DecodeFormat::Netflow);
     }
+    let known = || DecodeFormat::ALL.map(|(word, _)| word).join(", ");
+    DecodeFormat::from_word(text).ok_or_else(|| format!("known are {}", known()))
 }
 
 /// Runs the verb.

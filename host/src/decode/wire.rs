@@ -2,6 +2,18 @@
 //! stand before messages in files and in GoFlow2's topics. Comes in: bytes; goes out: fields, borrowed. `None`: the bytes
 //! break off or are no protobuf. Groups, which proto3 does not have, are none either.
 
+/// The upper bit of each byte: more bytes of the number follow.
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Pushes the lower seven bits of all bytes together.
+#[inline(always)]
+fn packed(bytes: u64) -> u64 {
+    let x = bytes & !HIGH;
+    let x = (x & 0x007f_007f_007f_007f) | (x & 0x7f00_7f00_7f00_7f00) >> 1;
+    let x = (x & 0x0000_3fff_0000_3fff) | (x & 0x3fff_0000_3fff_0000) >> 2;
+    (x & 0x0fff_ffff) | (x & 0x0fff_ffff_0000_0000) >> 4
+}
+
 /// Bytes of a message that are still to be read.
 pub(super) struct Wire<'a> {
     rest: &'a [u8],
@@ -26,28 +38,42 @@ impl<'a> Wire<'a> {
         self.rest.len()
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn varint(&mut self) -> Option<u64> {
         match *self.rest {
             [a, ref rest @ ..] if a < 0x80 => {
                 self.rest = rest;
                 Some(u64::from(a))
             }
-            [a, b, ref rest @ ..] if b < 0x80 => {
-                self.rest = rest;
-                Some(u64::from(a & 0x7f) | u64::from(b) << 7)
-            }
             _ => self.long_varint(),
         }
     }
 
+    /// Of more than one byte: eight at once, where they are there.
+    #[inline]
     fn long_varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for (i, byte) in self.rest.iter().take(10).enumerate() {
+        let Some(eight) = self.rest.first_chunk::<8>() else { return self.byte_by_byte() };
+        let eight = u64::from_le_bytes(*eight);
+        let ends = !eight & HIGH;
+        if ends != 0 {
+            let end = ends.trailing_zeros() + 1;
+            self.rest = &self.rest[end as usize / 8..];
+            return Some(packed(eight & (u64::MAX >> (64 - end))));
+        }
+        let (value, last) = match self.rest[8..] {
+            [a, ..] if a < 0x80 => (packed(eight) | u64::from(a) << 56, 9),
             // The tenth byte has room for one bit.
-            if i == 9 && *byte > 1 {
-                return None;
-            }
+            [a, b @ ..=1, ..] => (packed(eight) | u64::from(a & 0x7f) << 56 | u64::from(b) << 63, 10),
+            _ => return None,
+        };
+        self.rest = &self.rest[last..];
+        Some(value)
+    }
+
+    #[cold]
+    fn byte_by_byte(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for (i, byte) in self.rest.iter().enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * i);
             if *byte < 0x80 {
                 self.rest = &self.rest[i + 1..];
@@ -148,8 +174,14 @@ mod tests {
         fn varints_are_read_back(n in any::<u64>(), shift in 0u32..64) {
             let mut bytes = Vec::new();
             encode::varint(n >> shift, &mut bytes);
-            prop_assert_eq!(Wire::new(&bytes).varint(), Some(n >> shift));
             prop_assert_eq!(Wire::new(&bytes[..bytes.len() - 1]).varint(), None);
+            // At the end of the message, and within it.
+            for after in [0, 20] {
+                let mut bytes = bytes.clone();
+                bytes.resize(bytes.len() + after, 0xff);
+                let mut wire = Wire::new(&bytes);
+                prop_assert_eq!((wire.varint(), wire.left()), (Some(n >> shift), after));
+            }
         }
     }
 

@@ -112,11 +112,11 @@ pub struct FlowBatchBuilder {
     time_received_ns: Vec<u64>,
     time_flow_start_ns: Vec<u64>,
     time_flow_end_ns: Vec<u64>,
-    sampler_address: Vec<Addr>,
+    sampler_address: Vec<[u8; 16]>,
     observation_domain_id: Vec<u32>,
     sampling_rate: Vec<u64>,
-    src_addr: Vec<Addr>,
-    dst_addr: Vec<Addr>,
+    src_addr: Vec<[u8; 16]>,
+    dst_addr: Vec<[u8; 16]>,
     src_port: Vec<u16>,
     dst_port: Vec<u16>,
     proto: Vec<u8>,
@@ -131,7 +131,7 @@ pub struct FlowBatchBuilder {
     dst_as: Vec<u32>,
     src_net: Vec<u8>,
     dst_net: Vec<u8>,
-    next_hop: Vec<Addr>,
+    next_hop: Vec<[u8; 16]>,
     ip_tos: Vec<u8>,
     vlan_id: Vec<u16>,
     flow_type: Vec<u8>,
@@ -144,11 +144,11 @@ impl FlowSink for FlowBatchBuilder {
         self.time_received_ns.push(r.time_received_ns);
         self.time_flow_start_ns.push(r.time_flow_start_ns);
         self.time_flow_end_ns.push(r.time_flow_end_ns);
-        self.sampler_address.push(r.sampler_address);
+        self.sampler_address.push(r.sampler_address.0);
         self.observation_domain_id.push(r.observation_domain_id);
         self.sampling_rate.push(r.sampling_rate);
-        self.src_addr.push(r.src_addr);
-        self.dst_addr.push(r.dst_addr);
+        self.src_addr.push(r.src_addr.0);
+        self.dst_addr.push(r.dst_addr.0);
         self.src_port.push(r.src_port);
         self.dst_port.push(r.dst_port);
         self.proto.push(r.proto);
@@ -163,7 +163,7 @@ impl FlowSink for FlowBatchBuilder {
         self.dst_as.push(r.dst_as);
         self.src_net.push(r.src_net);
         self.dst_net.push(r.dst_net);
-        self.next_hop.push(r.next_hop);
+        self.next_hop.push(r.next_hop.0);
         self.ip_tos.push(r.ip_tos);
         self.vlan_id.push(r.vlan_id);
         self.flow_type.push(r.flow_type as u8);
@@ -175,11 +175,11 @@ impl FlowSink for FlowBatchBuilder {
         self.time_received_ns.extend_from_slice(primitive::<UInt64Type>(batch, col::TIME_RECEIVED_NS));
         self.time_flow_start_ns.extend_from_slice(primitive::<UInt64Type>(batch, col::TIME_FLOW_START_NS));
         self.time_flow_end_ns.extend_from_slice(primitive::<UInt64Type>(batch, col::TIME_FLOW_END_NS));
-        self.sampler_address.extend(addresses(batch, col::SAMPLER_ADDRESS));
+        self.sampler_address.extend_from_slice(addresses(batch, col::SAMPLER_ADDRESS));
         self.observation_domain_id.extend_from_slice(primitive::<UInt32Type>(batch, col::OBSERVATION_DOMAIN_ID));
         self.sampling_rate.extend_from_slice(primitive::<UInt64Type>(batch, col::SAMPLING_RATE));
-        self.src_addr.extend(addresses(batch, col::SRC_ADDR));
-        self.dst_addr.extend(addresses(batch, col::DST_ADDR));
+        self.src_addr.extend_from_slice(addresses(batch, col::SRC_ADDR));
+        self.dst_addr.extend_from_slice(addresses(batch, col::DST_ADDR));
         self.src_port.extend_from_slice(primitive::<UInt16Type>(batch, col::SRC_PORT));
         self.dst_port.extend_from_slice(primitive::<UInt16Type>(batch, col::DST_PORT));
         self.proto.extend_from_slice(primitive::<UInt8Type>(batch, col::PROTO));
@@ -194,7 +194,7 @@ impl FlowSink for FlowBatchBuilder {
         self.dst_as.extend_from_slice(primitive::<UInt32Type>(batch, col::DST_AS));
         self.src_net.extend_from_slice(primitive::<UInt8Type>(batch, col::SRC_NET));
         self.dst_net.extend_from_slice(primitive::<UInt8Type>(batch, col::DST_NET));
-        self.next_hop.extend(addresses(batch, col::NEXT_HOP));
+        self.next_hop.extend_from_slice(addresses(batch, col::NEXT_HOP));
         self.ip_tos.extend_from_slice(primitive::<UInt8Type>(batch, col::IP_TOS));
         self.vlan_id.extend_from_slice(primitive::<UInt16Type>(batch, col::VLAN_ID));
         self.flow_type.extend_from_slice(primitive::<UInt8Type>(batch, col::TYPE));
@@ -263,9 +263,8 @@ fn u16s(v: &mut Vec<u16>) -> ArrayRef {
 fn u8s(v: &mut Vec<u8>) -> ArrayRef {
     Arc::new(UInt8Array::new(ScalarBuffer::from(take(v)), None))
 }
-fn addrs(v: &mut Vec<Addr>) -> ArrayRef {
-    let bytes: Vec<u8> = take(v).into_iter().flat_map(|a| a.0).collect();
-    Arc::new(FixedSizeBinaryArray::new(16, Buffer::from_vec(bytes), None))
+fn addrs(v: &mut Vec<[u8; 16]>) -> ArrayRef {
+    Arc::new(FixedSizeBinaryArray::new(16, Buffer::from_vec(take(v).into_flattened()), None))
 }
 
 /// Leaves an empty vector of the same capacity: the next batch will be about as large.

@@ -19,8 +19,8 @@ pub fn primitive<T: ArrowPrimitiveType>(batch: &RecordBatch, at: usize) -> &[T::
 ///
 /// # Panics
 /// When the column has another type.
-pub fn addresses(batch: &RecordBatch, at: usize) -> impl ExactSizeIterator<Item = Addr> {
-    batch.column(at).as_fixed_size_binary().value_data().as_chunks::<16>().0.iter().map(|bytes| Addr(*bytes))
+pub fn addresses(batch: &RecordBatch, at: usize) -> &[[u8; 16]] {
+    batch.column(at).as_fixed_size_binary().value_data().as_chunks::<16>().0
 }
 
 /// Hands out every record. The scaled columns follow from the others.
@@ -29,7 +29,7 @@ pub fn each(batch: &RecordBatch, mut take: impl FnMut(&FlowRecord)) {
     let u32s = |at| primitive::<UInt32Type>(batch, at);
     let u16s = |at| primitive::<UInt16Type>(batch, at);
     let u8s = |at| primitive::<UInt8Type>(batch, at);
-    let addrs = |at: usize| batch.column(at).as_fixed_size_binary().value_data().as_chunks::<16>().0;
+    let addrs = |at| addresses(batch, at);
     for row in 0..batch.num_rows() {
         take(&FlowRecord {
             time_received_ns: u64s(col::TIME_RECEIVED_NS)[row],

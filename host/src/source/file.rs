@@ -1,8 +1,9 @@
-//! Files as a source: packet captures (pcap, pcapng), JSON lines, CSV, each also gzipped; Parquet. Comes in: a path; goes out:
-//! batches of frames. Refuses files it cannot open or tell the kind of, and packets that are no UDP datagrams (by
+//! Files as a source: packet captures (pcap, pcapng), lines of JSON or CSV, messages of protobuf or Arrow, each also gzipped;
+//! Parquet. Comes in: a path; goes out: batches of frames. Refuses files it cannot open or tell the kind of, and packets that are no UDP datagrams (by
 //! reason); metric `kaminari_source_refused_total`. A file that ends in the middle of a packet gives what came before,
 //! and then an error that names the packet.
 
+use super::messages::{Arrow, Delimited};
 use super::parquet::Parquet;
 use super::pcap::{Capture, Skipped};
 use crate::config::decode_options::{DecodeFormat, DecodeOptions};
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// `type = "file"`.
 pub const DEF: ComponentDef = ComponentDef::new::<FileConfig>(
     "file",
-    "flow files: pcap, pcapng, JSON lines, CSV, each also .gz; Parquet",
+    "flow files: pcap, pcapng, JSON lines, CSV, messages of other collectors, each also .gz; Parquet",
     r#"paths = ["flows.pcap"]
 decode = { sampling_rate = 1 }
 "#,
@@ -70,7 +71,7 @@ pub enum FileError {
         /// Why.
         cause: String,
     },
-    /// It is no Parquet file, or breaks off.
+    /// It is no file of its format, or breaks off.
     #[error("{path}: {cause}")]
     Table {
         /// Which file.
@@ -107,6 +108,8 @@ pub fn format_of(path: &Path, options: &DecodeOptions) -> Option<DecodeFormat> {
 enum Kind {
     Capture(Capture<Box<dyn Read + Send>>),
     Lines { reader: BufReader<Box<dyn Read + Send>>, line: Vec<u8>, number: u64 },
+    Delimited(Delimited),
+    Arrow(Arrow),
     Parquet(Box<Parquet>),
 }
 
@@ -127,8 +130,8 @@ impl FileReader {
         let file = File::open(path).map_err(io)?;
         let total = file.metadata().map_err(io)?.len();
         let read = Arc::new(AtomicU64::new(0));
+        let table = |cause| FileError::Table { path: path.to_owned(), cause };
         if format == DecodeFormat::Parquet {
-            let table = |cause| FileError::Table { path: path.to_owned(), cause };
             let kind = Kind::Parquet(Box::new(Parquet::open(file).map_err(table)?));
             return Ok(Self { path: path.to_owned(), kind, read, total, frames: 0 });
         }
@@ -145,7 +148,9 @@ impl FileReader {
                 })?;
                 Kind::Capture(capture)
             }
-            _ => Kind::Lines { reader: BufReader::with_capacity(1 << 16, bytes), line: Vec::new(), number: 0 },
+            DecodeFormat::Rawflow | DecodeFormat::Goflow2 => Kind::Delimited(Delimited::new(buffered(bytes))),
+            DecodeFormat::Arrow => Kind::Arrow(Arrow::open(buffered(bytes)).map_err(table)?),
+            _ => Kind::Lines { reader: buffered(bytes), line: Vec::new(), number: 0 },
         };
         Ok(Self { path: path.to_owned(), kind, read, total, frames: 0 })
     }
@@ -156,6 +161,7 @@ impl FileReader {
         let until = batch.frames.len() + max_frames;
         while batch.frames.len() < until {
             let before = batch.frames.len();
+            let broken = |cause| FileError::Table { path: self.path.clone(), cause };
             let more = match &mut self.kind {
                 Kind::Capture(capture) => capture.next(batch).map_err(|cause| FileError::Capture {
                     path: self.path.clone(),
@@ -163,9 +169,15 @@ impl FileReader {
                     before: capture.packets(),
                     cause,
                 })?,
+                Kind::Delimited(messages) => messages.next(batch).map_err(broken)?,
+                Kind::Arrow(batches) => {
+                    let more = batches.next(batch).map_err(broken)?;
+                    // A frame is many records: one at a time.
+                    self.frames += (batch.frames.len() - before) as u64;
+                    return Ok(more);
+                }
                 Kind::Parquet(table) => {
-                    let more =
-                        table.next(batch).map_err(|cause| FileError::Table { path: self.path.clone(), cause })?;
+                    let more = table.next(batch).map_err(broken)?;
                     let (rows, all) = table.position();
                     self.read.store((self.total as f64 * rows as f64 / all.max(1) as f64) as u64, Ordering::Relaxed);
                     // A frame is many records: one at a time.
@@ -213,9 +225,13 @@ impl FileReader {
     pub fn skipped(&self) -> Skipped {
         match &self.kind {
             Kind::Capture(capture) => capture.skipped(),
-            Kind::Lines { .. } | Kind::Parquet(_) => Skipped::default(),
+            _ => Skipped::default(),
         }
     }
+}
+
+fn buffered(bytes: Box<dyn Read + Send>) -> BufReader<Box<dyn Read + Send>> {
+    BufReader::with_capacity(1 << 16, bytes)
 }
 
 /// Counts what goes through it.
@@ -262,6 +278,20 @@ mod tests {
         gz.write_all(text).unwrap();
         let zipped = lines(&write(&dir, "a.csv.gz", &gz.finish().unwrap()));
         assert_eq!(zipped[2], "{\"bytes\":3}");
+    }
+
+    #[test]
+    fn messages_by_their_format() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = write(&dir, "flows.bin", &[2, 8, 1, b'\n', 1, 7, b'\n']);
+        let options = DecodeOptions { format: Some(DecodeFormat::Goflow2), ..Default::default() };
+        let (mut reader, mut batch) = (FileReader::open(&path, &options).unwrap(), FrameBatch::default());
+        while reader.read(&mut batch, 1).unwrap() {}
+        assert_eq!((batch.frames.len(), batch.bytes(&batch.frames[1])), (2, &[1, 7][..]));
+        let options = DecodeOptions { format: Some(DecodeFormat::Arrow), ..Default::default() };
+        let mut reader = FileReader::open(&path, &options).unwrap();
+        let error = reader.read(&mut batch, 1).unwrap_err().to_string();
+        assert!(error.contains("flows.bin: Arrow message 1: no Arrow stream"), "{error}");
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Bytes arrive: UDP sockets, Kafka topics, capture files, files of records.
+//! Bytes arrive: UDP sockets, Kafka topics, capture files, files of records and of messages.
 //!
 //! In: datagrams, captures, lines. Out: [`Delivery`](crate::model::Delivery)s of frames with their origin and ingest
 //! time. Parses no payload. What a source refuses or sheds is counted with a reason.
 
 pub mod file;
-pub mod kafka;
+//! Bytes arrive: UDP sockets, Kafka topics, capture files, files of records and of messages.
 mod parquet;
 mod pcap;
 pub mod udp;

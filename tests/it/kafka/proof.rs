@@ -36,6 +36,9 @@ fn undisturbed(brokers: &str) -> &'static [Value] {
     })
 }
 
+/// Pieces in which it is written.
+const STEPS: usize = 25;
+
 /// The stream once more, written at the pace of a network while engines come and go.
 struct Live {
     topic: String,
@@ -50,17 +53,19 @@ impl Live {
         let messages = kafka::consume_all(brokers, &stream.topic, true);
         let (brokers, to) = (brokers.to_owned(), topic.clone());
         let writer = std::thread::spawn(move || {
-            // Every partition in its order, all of them side by side.
-            let most = (0..PARTITIONS).map(|p| messages.iter().filter(|m| m.partition == p).count()).max().unwrap();
+            // Every partition in its order, all of them side by side, a few at a time.
+            let of = |p: i32| messages.iter().filter(move |m| m.partition == p).collect::<Vec<_>>();
+            let partitions: Vec<_> = (0..PARTITIONS).map(of).collect();
             let begun = Instant::now();
-            for step in 0..most {
-                for p in 0..PARTITIONS {
-                    let message = messages.iter().filter(|m| m.partition == p).nth(step);
-                    if let Some(message) = message {
-                        kafka::produce(&brokers, &to, p, [message.payload.clone()]);
-                    }
+            for step in 0..STEPS {
+                let part = |m: &Vec<&kafka::Message>| {
+                    let at = |step: usize| m.len() * step / STEPS;
+                    m[at(step)..at(step + 1)].iter().map(|m| m.payload.clone()).collect::<Vec<_>>()
+                };
+                for (p, messages) in (0..).zip(&partitions) {
+                    kafka::produce(&brokers, &to, p, part(messages));
                 }
-                let due = over.mul_f64((step + 1) as f64 / most as f64);
+                let due = over.mul_f64((step + 1) as f64 / STEPS as f64);
                 std::thread::sleep(due.saturating_sub(begun.elapsed()));
             }
         });

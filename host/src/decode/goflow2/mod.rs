@@ -35,7 +35,10 @@ impl Goflow2Decoder {
     }
 
     fn parse(&mut self, message: &[u8]) -> Result<(), Bad> {
-        self.record = FlowRecord { extra: self.want_extra.then(Box::default), ..FlowRecord::default() };
+        self.record = FlowRecord::default();
+        if self.want_extra {
+            self.record.extra = Some(Box::default());
+        }
         parse(message, &mut self.record)
     }
 

@@ -1,4 +1,6 @@
-//! Known keys of an object, found by two words of their bytes: a table made once, one look and one comparison per key.
+//! Known keys of an object, found by two words of their bytes: a table made once, one look and one comparison per key. And
+//! quicker still: a collector writes the same keys in the same order every time, so what stood before the n-th value of
+//! the last object is tried first.
 
 /// Places of the table; several times as many as keys.
 const PLACES: usize = 512;
@@ -8,6 +10,48 @@ pub(in crate::decode) struct Keys<T> {
     /// Position in `keys` and 1, or 0.
     places: Box<[u16; PLACES]>,
     keys: Vec<Key<T>>,
+    /// What stood before each value of the last object.
+    guesses: Vec<Guess<T>>,
+}
+
+/// Guesses kept: as many keys as a large record has.
+const GUESSES: usize = 96;
+/// Longest text of a guess.
+const GUESS: usize = 32;
+
+/// The text from a brace or comma to a value, which is a key with its colon, and what it means.
+#[derive(Clone, Copy)]
+struct Guess<T> {
+    /// Two halves, filled up with zeros, and which of their bits count.
+    text: [u128; 2],
+    mask: [u128; 2],
+    len: usize,
+    means: Option<T>,
+}
+
+impl<T: Copy> Guess<T> {
+    fn new(text: &[u8], means: Option<T>) -> Self {
+        let halves = |fill: &dyn Fn(usize) -> u8| {
+            let half = |at| u128::from_le_bytes(std::array::from_fn(|i| fill(at + i)));
+            [half(0), half(16)]
+        };
+        let mask = halves(&|i| if i < text.len() { 0xff } else { 0 });
+        Self { text: halves(&|i| text.get(i).copied().unwrap_or(0)), mask, len: text.len(), means }
+    }
+
+    #[inline(always)]
+    fn fits(&self, next: &[u8; GUESS]) -> bool {
+        let (Some(first), Some(last)) = (next.first_chunk::<16>(), next.last_chunk::<16>()) else { return false };
+        let a = (u128::from_le_bytes(*first) & self.mask[0]) ^ self.text[0];
+        let b = (u128::from_le_bytes(*last) & self.mask[1]) ^ self.text[1];
+        a | b == 0
+    }
+}
+
+/// The last bytes of a text. No guess has zeros.
+#[cold]
+fn padded(last: &[u8]) -> [u8; GUESS] {
+    std::array::from_fn(|i| last.get(i).copied().unwrap_or(0))
 }
 
 struct Key<T> {
@@ -49,7 +93,7 @@ impl Print {
 impl<T: Copy> Keys<T> {
     /// Of two meanings of one key the first counts. Takes up to 256 keys.
     pub fn new<N: AsRef<[u8]>>(keys: impl IntoIterator<Item = (N, T)>) -> Self {
-        let mut out = Self { places: Box::new([0; PLACES]), keys: Vec::new() };
+        let mut out = Self { places: Box::new([0; PLACES]), keys: Vec::new(), guesses: Vec::new() };
         for (name, means) in keys {
             let (name, print) = (name.as_ref(), Print::of(name.as_ref()));
             if out.keys.len() == PLACES / 2 || out.get(name).is_some() {
@@ -63,6 +107,30 @@ impl<T: Copy> Keys<T> {
             out.places[place] = out.keys.len() as u16;
         }
         out
+    }
+
+    /// Whether the text goes on as that of the last object did before its n-th value: how long that is, and what the key
+    /// means.
+    #[inline(always)]
+    pub fn guess(&self, n: usize, next: &[u8]) -> Option<(usize, Option<T>)> {
+        let guess = self.guesses.get(n)?;
+        let fits = match next.first_chunk() {
+            Some(next) => guess.fits(next),
+            None => guess.fits(&padded(next)),
+        };
+        fits.then_some((guess.len, guess.means))
+    }
+
+    /// Keeps the text before the n-th value for the next object.
+    pub fn learn(&mut self, n: usize, text: &[u8], means: Option<T>) {
+        if n >= GUESSES || text.len() > GUESS || n > self.guesses.len() {
+            return;
+        }
+        let guess = Guess::new(text, means);
+        match self.guesses.get_mut(n) {
+            Some(kept) => *kept = guess,
+            None => self.guesses.push(guess),
+        }
     }
 
     /// What the key means, if it is known.

@@ -64,10 +64,10 @@ impl JsonDecoder {
         }
     }
 
-    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Bad> {
+    fn read(&mut self, scanner: &mut Scanner<'_>, message_ns: u64) -> Result<(), Bad> {
         let Self { filler, dialect, .. } = self;
-        filler.begin(self.want_extra);
-        scanner.object(&self.keys, |field, value| {
+        filler.begin(message_ns, self.want_extra);
+        scanner.object(&mut self.keys, |field, value| {
             let bad = Bad { why: Refusal::BadField, what: field.name() };
             filler.take(*dialect, field, value).ok_or(bad)
         })?;
@@ -85,11 +85,11 @@ impl Decoder for JsonDecoder {
             self.stats.framing_bytes += (scanner.position() - start) as u64;
             start = scanner.position();
             self.number += 1;
-            let read = self.read(&mut scanner).and_then(|()| {
+            let read = self.read(&mut scanner, frame.received_ns).and_then(|()| {
                 if self.filler.is_marker {
                     return Ok(false);
                 }
-                let record = self.filler.finish(frame.received_ns);
+                let record = self.filler.finish();
                 self.foreign.settle(record, frame, &mut self.stats).map(|()| true)
             });
             if read.is_err() {

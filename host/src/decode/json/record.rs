@@ -113,6 +113,8 @@ pub(super) struct Filler {
     pub record: FlowRecord,
     /// Set for objects that tell about other objects: pmacct's marks at the begin and the end of a purge.
     pub is_marker: bool,
+    /// When the message came, or 0.
+    message_ns: u64,
     wait: Wait,
 }
 
@@ -133,8 +135,12 @@ struct Wait {
 
 impl Filler {
     /// Starts anew.
-    pub fn begin(&mut self, want_extra: bool) {
-        *self = Self::default();
+    pub fn begin(&mut self, message_ns: u64, want_extra: bool) {
+        // Each by itself: made elsewhere and copied here they cost twice as much.
+        self.record = FlowRecord::default();
+        self.wait = Wait::default();
+        self.is_marker = false;
+        self.message_ns = message_ns;
         if want_extra {
             self.record.extra = Some(Box::default());
         }
@@ -178,6 +184,8 @@ impl Filler {
             Field::Exported => w.exported_ns = time(value, dialect)?,
             Field::Earliest => w.earliest_ns = time(value, dialect)?,
             Field::Latest => w.latest_ns = time(value, dialect)?,
+            // Nobody will ask for them: see `finish`.
+            Field::Updated | Field::Inserted if self.message_ns > 0 => {}
             Field::Updated => w.updated_ns = time(value, dialect)?,
             Field::Inserted => w.inserted_ns = time(value, dialect)?,
             Field::SrcNetwork => (w.src_network, w.src_len) = network(value)?,
@@ -199,8 +207,8 @@ impl Filler {
         Some(())
     }
 
-    /// Settles what depends on several keys. `message_ns`: when the message came, or 0.
-    pub fn finish(&mut self, message_ns: u64) -> &mut FlowRecord {
+    /// Settles what depends on several keys.
+    pub fn finish(&mut self) -> &mut FlowRecord {
         let (r, w) = (&mut self.record, &self.wait);
         if r.vlan_id == 0 {
             r.vlan_id = w.src_vlan;
@@ -227,7 +235,7 @@ impl Filler {
         if r.time_received_ns == 0 {
             // `stamp_updated` is when the object was written, in seconds: the message's time is finer. `stamp_inserted` is
             // the begin of a time bin that may be minutes long: the last resort.
-            let times = [w.exported_ns, message_ns, w.updated_ns, r.time_flow_end_ns, r.time_flow_start_ns];
+            let times = [w.exported_ns, self.message_ns, w.updated_ns, r.time_flow_end_ns, r.time_flow_start_ns];
             r.time_received_ns = times.into_iter().find(|t| *t > 0).unwrap_or(w.inserted_ns);
         }
         if let Some(x) = &mut r.extra {

@@ -73,7 +73,7 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub fn object<T: Copy, E: From<Invalid>>(
         &mut self,
-        keys: &Keys<T>,
+        keys: &mut Keys<T>,
         mut take: impl FnMut(T, Value<'_>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         if self.peek() != b'{' {
@@ -84,15 +84,14 @@ impl<'a> Scanner<'a> {
             self.at += 1;
             return Ok(());
         }
-        loop {
-            if self.peek() != b'"' {
-                return Err(Invalid("no key").into());
-            }
-            let key = self.key(keys)?;
-            if self.peek() != b':' {
-                return Err(Invalid("no colon after a key").into());
-            }
-            self.at += 1;
+        for n in 0.. {
+            let key = match keys.guess(n, &self.bytes[self.at..]) {
+                Some((len, key)) => {
+                    self.at += len;
+                    key
+                }
+                None => self.key(n, keys)?,
+            };
             match key {
                 None => self.skip(0)?,
                 Some(key) => match self.value()? {
@@ -122,11 +121,23 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    #[inline(always)]
-    fn key<T: Copy>(&mut self, keys: &Keys<T>) -> Result<Option<T>> {
+    /// Reads up to a value: a key and its colon.
+    fn key<T: Copy>(&mut self, n: usize, keys: &mut Keys<T>) -> Result<Option<T>> {
+        let start = self.at;
+        if self.peek() != b'"' {
+            return Err(Invalid("no key"));
+        }
         self.at += 1;
         let (key, escaped) = self.string()?;
-        if escaped { self.odd_key(key, keys) } else { self.plain_key(key, keys) }
+        let key = if escaped { self.odd_key(key, keys)? } else { self.plain_key(key, keys)? };
+        if self.peek() != b':' {
+            return Err(Invalid("no colon after a key"));
+        }
+        self.at += 1;
+        // So that the space before a value need not be looked for.
+        self.peek();
+        keys.learn(n, &self.bytes[start..self.at], key);
+        Ok(key)
     }
 
     #[inline(always)]

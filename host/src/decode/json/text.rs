@@ -143,18 +143,16 @@ fn decimal(text: &[u8], unit: u64) -> Option<u64> {
 }
 
 fn calendar(text: &[u8]) -> Option<u64> {
-    let (head, rest) = text.split_first_chunk::<19>()?;
-    if head[4] != b'-'
-        || head[7] != b'-'
-        || !matches!(head[10], b' ' | b'T' | b't')
-        || head[13] != b':'
-        || head[16] != b':'
-    {
+    let (head, rest) = text.split_first_chunk::<16>()?;
+    let (seconds, rest) = rest.split_first_chunk::<3>()?;
+    let pairs = pairs(u128::from_le_bytes(*head))?;
+    let pair = |at: u32| (pairs >> (8 * at)) as u64 & 0xff;
+    let (month, day, hour, minute) = (pair(5), pair(8), pair(11), pair(14));
+    if seconds[0] != b':' || !matches!(head[10], b' ' | b'T' | b't') {
         return None;
     }
-    let two = |at: usize| Some(digit(head[at])? * 10 + digit(head[at + 1])?);
-    let year = two(0)? * 100 + two(2)?;
-    let (month, day, hour, minute, second) = (two(5)?, two(8)?, two(11)?, two(14)?, two(17)?);
+    let second = digit(seconds[1])? * 10 + digit(seconds[2])?;
+    let year = pair(0) * 100 + pair(2);
     // Written for a time that is not known.
     if year == 0 && month == 0 && day == 0 {
         return Some(0);
@@ -162,21 +160,33 @@ fn calendar(text: &[u8]) -> Option<u64> {
     if !(1..=12).contains(&month) || day == 0 || day > days_of(year, month) || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let (mut nanos, mut worth, mut at) = (0, SECOND, 0);
-    if rest.first() == Some(&b'.') {
-        at = 1;
-        while let Some(digit) = rest.get(at).and_then(|b| digit(*b)) {
-            worth /= 10;
-            nanos += digit * worth;
-            at += 1;
+    let (nanos, zone) = match rest.split_first() {
+        Some((b'.', fraction)) => {
+            let len = fraction.iter().position(|b| !b.is_ascii_digit()).unwrap_or(fraction.len());
+            if len == 0 {
+                return None;
+            }
+            let nanos = fraction[..len.min(9)].iter().fold(0, |n, b| n * 10 + u64::from(b - b'0'));
+            (nanos * 10u64.pow(9 - len.min(9) as u32), &fraction[len..])
         }
-        if at == 1 {
-            return None;
-        }
-    }
-    let east = offset(&rest[at..])?;
-    let seconds = days(year, month, day) * 86_400 + (hour * 3600 + minute * 60 + second.min(59)) as i64 - east;
+        _ => (0, rest),
+    };
+    let seconds = days(year, month, day) * 86_400 + (hour * 3600 + minute * 60 + second.min(59)) as i64 - offset(zone)?;
     u64::try_from(seconds).ok()?.checked_mul(SECOND)?.checked_add(nanos)
+}
+
+/// `YYYY-MM-DD hh:mm` with any byte between day and hour, all digits at once: each two that stand together become their
+/// number, at the place of the first.
+#[inline(always)]
+fn pairs(text: u128) -> Option<u128> {
+    const ONES: u128 = u128::MAX / 255;
+    const FORM: u128 = u128::from_le_bytes(*b"0000-00-00\x0000:00");
+    const BETWEEN: u128 = 0xff << 80;
+    const MARKS: u128 = 0xff << 32 | 0xff << 56 | 0xff << 104;
+    let digits = (text & !BETWEEN) ^ FORM;
+    // Every digit is now 0..=9, every mark 0; more than 9 carries into the upper half of its byte.
+    let wrong = (digits | (digits & (ONES * 0x0f)) + ONES * 6) & (ONES * 0xf0) | digits & MARKS;
+    if wrong != 0 { None } else { Some(digits * 10 + (digits >> 8)) }
 }
 
 /// Seconds east of Greenwich. Nothing is taken as UTC.

@@ -12,7 +12,7 @@ impl From<Invalid> for BadLine {
 }
 
 /// Fills `line` from the object at hand, the only one of its line. `null`, objects and lists are absent values.
-pub(super) fn read(scanner: &mut Scanner<'_>, keys: &Keys<Column>, line: &mut Line) -> Result<(), BadLine> {
+pub(super) fn read(scanner: &mut Scanner<'_>, keys: &mut Keys<Column>, line: &mut Line) -> Result<(), BadLine> {
     scanner.object(keys, |column, value| {
         let scalar = match value {
             Value::Text(text) => Scalar::Text(std::str::from_utf8(text).map_err(|_| Invalid("a string is not UTF-8"))?),

@@ -132,7 +132,7 @@ impl RecordDecoder {
             let start = scanner.position();
             self.number += 1;
             self.line.clear();
-            let read = json::read(&mut scanner, &self.keys, &mut self.line).and_then(|()| self.line.check());
+            let read = json::read(&mut scanner, &mut self.keys, &mut self.line).and_then(|()| self.line.check());
             if read.is_err() {
                 scanner.skip_line(start);
             }
