@@ -4,7 +4,8 @@
 //! time. Parses no payload. What a source refuses or sheds is counted with a reason.
 
 pub mod file;
-//! Bytes arrive: UDP sockets, Kafka topics, capture files, files of records and of messages.
+pub mod kafka;
+mod messages;
 mod parquet;
 mod pcap;
 pub mod udp;
