@@ -13,6 +13,7 @@ mod plugin_frames;
 mod plugin_models;
 mod plugin_pipeline;
 mod replay_files;
+mod restart;
 mod run;
 mod scenario_inputs;
 mod scenarios;

@@ -4,6 +4,7 @@
 use super::collect::{Collector, Wanted};
 use super::kafka::{self, Letters};
 use super::models;
+use super::saved::{self, Saved};
 use super::scores::ScoreWriter;
 use super::state::{self, Keeper};
 use super::worker::{Keep, Worker};
@@ -91,7 +92,7 @@ pub enum Input {
 
 /// A source ready to run.
 pub(super) enum BuiltSource {
-    Udp { receivers: Vec<UdpReceiver>, config: UdpConfig },
+    Udp { receivers: Vec<UdpReceiver>, config: UdpConfig, saved: Vec<Option<Saved>> },
     Kafka(Box<BuiltLog>),
     File(Vec<(FileReader, DecodeOptions)>),
 }
@@ -115,6 +116,7 @@ pub(super) struct BuiltPipeline {
     pub(super) workers: Vec<Worker>,
     pub(super) followers: Followers,
     pub(super) keeper: Option<Keeper>,
+    pub(super) saved: Option<Saved>,
     pub(super) tracker: IncidentTracker,
     pub(super) scores: Option<ScoreWriter>,
 }
@@ -227,7 +229,7 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
                     sources.insert(id.clone(), BuiltSource::Kafka(Box::new(kafka::build(plan, component, &loaded)?)));
                     continue;
                 }
-                let built = build_source(id, component)?;
+                let built = build_source(plan, id, component)?;
                 if let (BuiltSource::Udp { .. }, Some(address)) = &built {
                     bound.push((id.clone(), *address));
                 }
@@ -262,6 +264,7 @@ fn build_frames(plan: &Plan, wanted: Wanted, frames: &Sender<FeatureFrame>) -> R
 }
 
 fn build_source(
+    plan: &Plan,
     id: &Arc<str>,
     component: &crate::config::Component,
 ) -> Result<(BuiltSource, Option<SocketAddr>), BuildError> {
@@ -269,7 +272,11 @@ fn build_source(
     if component.kind == udp::DEF.kind {
         let config: UdpConfig = component.config().map_err(bad)?;
         let (receivers, address) = udp::bind(id, &config)?;
-        Ok((BuiltSource::Udp { receivers, config }, Some(address)))
+        let store = saved::store(plan);
+        let saved =
+            |number| store.as_ref().map(|s| Saved::new(s, saved::socket(id, number), "templates", &plan.digest));
+        let saved = (0..receivers.len()).map(saved).collect();
+        Ok((BuiltSource::Udp { receivers, config, saved }, Some(address)))
     } else {
         let config: FileConfig = component.config().map_err(bad)?;
         Ok((BuiltSource::File(open_all(&config)?), None))
@@ -454,6 +461,7 @@ pub(super) fn build_pipeline(
     // Rows are whole windows: there is nothing to share out.
     let count = if pipeline.rows.is_some() { 1 } else { plan.engine.window_workers.max(1) };
     let hasher = Hasher::default();
+    let store = if live { saved::store(plan) } else { None };
     let (mut workers, mut followers) = (Vec::new(), None);
     let has =
         |content| pipeline.sinks.iter().any(|s| plan.sinks.get(s).is_some_and(|s| crate::sink::content(s) == content));
@@ -467,7 +475,11 @@ pub(super) fn build_pipeline(
         let heard = followers.heard();
         detectors.iter_mut().for_each(|d| d.hear(&heard));
         let combiner = pipeline.combine.as_ref().map(|c| Combiner::new(c, &heard));
-        workers.push(Worker::new(&pipeline.id, shard, frames, detectors, combiner, keep));
+        let mut worker = Worker::new(&pipeline.id, shard, frames, detectors, combiner, keep);
+        if let Some(store) = &store {
+            worker.resume(Saved::new(store, saved::worker(&pipeline.id, number), "levels", &plan.digest));
+        }
+        workers.push(worker);
     }
     let followers = followers.unwrap_or_else(|| Followers::new(Vec::new()));
     let context = Context {
@@ -481,6 +493,7 @@ pub(super) fn build_pipeline(
         ingest: Ingest::new(pipeline.window, needs),
         workers,
         keeper: if live { Keeper::new(plan, pipeline, &followers) } else { None },
+        saved: store.map(|store| Saved::new(&store, saved::desk(&pipeline.id), "incidents", &plan.digest)),
         followers,
         tracker: IncidentTracker::new(context, pipeline.incident.clone()),
         scores: scores.cloned(),

@@ -2,6 +2,7 @@
 //! order of time, and hands its events to the sinks. In: judged orders. Out: incident events (and scored rows).
 
 use super::outlet::Outlet;
+use super::saved::Saved;
 use super::scores::ScoreWriter;
 use super::state::Keeper;
 use super::worker::Judged;
@@ -43,6 +44,8 @@ pub(super) struct Desk {
     live: bool,
     delay: Histogram,
     told: bool,
+    /// Where its incidents are kept.
+    saved: Option<Saved>,
 }
 
 impl Desk {
@@ -70,7 +73,24 @@ impl Desk {
             live,
             delay,
             told: false,
+            saved: None,
         }
+    }
+
+    /// Goes on with the incidents that were open when the process ended without being asked to.
+    pub(super) fn resume(&mut self, saved: Option<Saved>) {
+        let Some(saved) = saved else { return };
+        match saved.load().map(|bytes| self.tracker.restore(&bytes)) {
+            Some(Ok(())) if self.tracker.open_count() > 0 => {
+                let n = self.tracker.open_count();
+                tracing::info!(pipeline = &*self.pipeline, "goes on with {n} open incident(s)");
+            }
+            Some(Err(error)) => {
+                tracing::warn!(pipeline = &*self.pipeline, "incidents that were kept are not used: {error}");
+            }
+            _ => {}
+        }
+        self.saved = Some(saved);
     }
 
     /// Runs until all workers have hung up, then closes what is open: `shutdown` when `stopped`, else the input ended.
@@ -84,6 +104,9 @@ impl Desk {
         let reason = if stopped.load(Ordering::Relaxed) { "shutdown" } else { "end_of_input" };
         let events = self.tracker.close_all(self.last_end_ns, reason);
         self.tell(events);
+        if let Some(saved) = &mut self.saved {
+            saved.write(self.tracker.save());
+        }
         if let Some(scores) = self.scores.take()
             && let Err(error) = scores.finish()
         {
@@ -116,6 +139,11 @@ impl Desk {
                 }
                 if let Some(keeper) = &mut self.keeper {
                     keeper.tick(&self.followers);
+                }
+                // Who is told of an opening is told of its end too, after a crash between the two.
+                let told = std::mem::take(&mut self.told);
+                if let Some(saved) = self.saved.as_mut().filter(|s| told || s.is_due()) {
+                    saved.write(self.tracker.save());
                 }
             }
             self.next += 1;

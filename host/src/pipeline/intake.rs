@@ -4,6 +4,7 @@
 //! time, whatever the clock says, because lateness is judged per batch and a replay must repeat exactly.
 
 use super::router::RouterMsg;
+use super::saved::{self, Saved};
 use crate::decode::{DecodeStats, Decoder};
 use crate::model::{Delivery, FlowBatch, FlowBatchBuilder, FrameBatch, Output};
 use crate::sink::worker::SinkHandle;
@@ -32,6 +33,8 @@ pub(super) struct Intake {
     flows: Vec<Arc<SinkHandle>>,
     /// The records come from a file, which waits for sinks until this is set.
     waits: Option<Arc<AtomicBool>>,
+    /// Where its templates are kept.
+    saved: Option<Saved>,
     published: DecodeStats,
     next_publish: Instant,
 }
@@ -51,9 +54,22 @@ impl Intake {
             pipelines,
             flows,
             waits: None,
+            saved: None,
             published: DecodeStats::default(),
             next_publish: Instant::now(),
         }
+    }
+
+    /// Goes on with the templates that the sockets before have kept: an exporter need not come back to the same one.
+    pub(super) fn resume(mut self, saved: Option<Saved>) -> Self {
+        let source = self.partition.0.clone();
+        for templates in saved.iter().flat_map(|s| s.load_all(|number| saved::socket(&source, number))) {
+            if let Err(error) = self.decoder.restore(&templates) {
+                tracing::warn!(component_id = &*source, "templates that were kept are not used: {error}");
+            }
+        }
+        self.saved = saved;
+        self
     }
 
     /// The records come from a file: it waits for sinks, until `stop`.
@@ -132,6 +148,9 @@ impl Intake {
         if now >= self.next_publish {
             self.next_publish = now + PUBLISH_EVERY;
             self.decoder.stats().publish(&mut self.published, &self.partition.0);
+            if let Some(saved) = self.saved.as_mut().filter(|s| s.is_due()) {
+                saved.write(self.decoder.save());
+            }
         }
     }
 
@@ -139,6 +158,9 @@ impl Intake {
     pub(super) fn finish(mut self) {
         self.flush();
         self.tell(RouterMsg::End);
+        if let Some(saved) = &mut self.saved {
+            saved.write(self.decoder.save());
+        }
         self.decoder.stats().publish(&mut self.published, &self.partition.0);
         tracing::info!(component_id = &*self.partition.0, "{}", self.decoder.stats());
     }

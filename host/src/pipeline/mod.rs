@@ -15,6 +15,7 @@ mod outlet;
 mod router;
 mod rows;
 mod running;
+mod saved;
 mod scores;
 mod state;
 mod summary;

@@ -76,7 +76,7 @@ impl Running {
             drop(to_desk);
             let its_sinks = pipeline.plan.sinks.iter().filter_map(|s| sinks.get(s).cloned());
             let its_sinks = its_sinks.map(|s| Box::new(s) as Box<dyn Outlet>).collect();
-            let desk = Desk::new(
+            let mut desk = Desk::new(
                 id,
                 pipeline.tracker,
                 its_sinks,
@@ -85,6 +85,7 @@ impl Running {
                 worker_count,
                 built.live,
             );
+            desk.resume(pipeline.saved);
             let stopped = stop.clone();
             stages.push(spawn(&format!("{id}-desk"), &panicked, move || desk.run(&from_workers, &stopped)));
             if pipeline.plan.rows.is_some() {
@@ -137,10 +138,11 @@ impl Running {
                         files::rows(files, rows, Pace::new(speed), &stop, progress)
                     }));
                 }
-                BuiltSource::Udp { receivers, config } => {
-                    for (number, receiver) in receivers.into_iter().enumerate() {
+                BuiltSource::Udp { receivers, config, saved } => {
+                    for ((number, receiver), saved) in receivers.into_iter().enumerate().zip(saved) {
                         let decoder = decoder(&id, &config.decode)?;
                         let intake = Intake::new((id.clone(), number as u32), decoder, routes.clone(), forwarded());
+                        let intake = intake.resume(saved);
                         let (to_intake, from_receiver) = bounded(udp::queue_len(&config));
                         let (recycle, recycled) = bounded(RECYCLED);
                         let stop = stop.clone();

@@ -1,6 +1,7 @@
 //! One share of a pipeline's entities: windows, features, detectors. In: prepared batches and close orders. Out: per
 //! order, the windows that fired with what the detectors found in them. Nothing is shared with other workers.
 
+use super::saved::{self, Saved};
 use crate::detect::follow::Observed;
 use crate::detect::{Combiner, Detector};
 use crate::features::FrameBuilder;
@@ -45,6 +46,8 @@ pub(super) struct Worker {
     pub(super) detectors: Vec<Box<dyn Detector>>,
     pub(super) combiner: Option<Combiner>,
     pub(super) keep: Keep,
+    /// Where its levels are kept.
+    pub(super) saved: Option<Saved>,
     meters: Meters,
 }
 
@@ -75,7 +78,18 @@ impl Worker {
             seen_refused: 0,
             seen_entities: 0,
         };
-        Self { pipeline: pipeline.clone(), shard, frames, detectors, combiner, keep, meters }
+        Self { pipeline: pipeline.clone(), shard, frames, detectors, combiner, keep, saved: None, meters }
+    }
+
+    /// Goes on with the levels that the workers before have kept.
+    pub(super) fn resume(&mut self, saved: Saved) {
+        let pipeline = self.pipeline.clone();
+        for levels in saved.load_all(|number| saved::worker(&pipeline, number)) {
+            if let Err(error) = self.frames.restore(&levels, |key| self.shard.owns(key)) {
+                tracing::warn!(pipeline = &*pipeline, "levels that were kept are not used: {error}");
+            }
+        }
+        self.saved = Some(saved);
     }
 
     /// Runs until the router has hung up.
@@ -98,6 +112,9 @@ impl Worker {
                 }
             }
         }
+        if let Some(saved) = &mut self.saved {
+            saved.write(self.frames.save());
+        }
     }
 
     pub(super) fn close(&mut self, seq: u64, order: &Close) -> Judged {
@@ -109,6 +126,9 @@ impl Worker {
         let entities = self.shard.entities();
         let before = std::mem::replace(&mut self.meters.seen_entities, entities);
         self.meters.entities.increment(entities as f64 - before as f64);
+        if let Some(saved) = self.saved.as_mut().filter(|s| s.is_due()) {
+            saved.write(self.frames.save());
+        }
         judged
     }
 

@@ -110,6 +110,11 @@ impl Shard {
         self.refused
     }
 
+    /// True when the entity falls to this shard.
+    pub fn owns(&self, key: &EntityKey) -> bool {
+        self.of == 1 || (self.hasher.hash(&key.addr.0, key.extra) >> 48) % self.of == self.number
+    }
+
     /// Entities in open panes, all levels.
     pub fn entities(&self) -> usize {
         self.levels

@@ -2,6 +2,6 @@
 //! skipped.
 
 mod broker;
-mod engine;
+pub mod engine;
 mod proof;
 mod stream;

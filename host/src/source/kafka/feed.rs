@@ -304,6 +304,10 @@ impl Feed {
     /// Nothing is read any more: whoever drops the consumer last leaves the group.
     pub fn leave(self) {
         self.consumer.context().leave();
+        // Partitions that were given or taken a moment ago, and not dealt with: leaving waits for an answer to that too.
+        if let Err(error) = self.consumer.unassign() {
+            self.trouble(&error, "leaving the group");
+        }
     }
 
     /// Says why something failed, and counts it.
