@@ -73,13 +73,17 @@ impl Factory {
         if self.is_keyed() { self.config.threads.unwrap_or(cores).max(1) } else { 1 }
     }
 
-    /// The transactional id of a task, where there is one. It begins with the group's name, so that one prefixed ACL does.
-    pub(super) fn transactional_id(&self, partitions: &[TopicPartition]) -> Option<String> {
+    pub(super) fn is_exactly_once(&self) -> bool {
+        self.config.exactly_once
+    }
+
+    /// The transactional id of a task. It begins with the group's name, so that one prefixed ACL does.
+    pub(super) fn transactional_id(&self, partitions: &[TopicPartition]) -> String {
         let group = &self.config.group;
-        self.config.exactly_once.then(|| match partitions {
+        match partitions {
             [only] if self.is_keyed() => format!("{group}.{}.{}.{}", self.source, only.topic, only.partition),
             _ => format!("{group}.{}.all", self.source),
-        })
+        }
     }
 
     /// A task that begins there.

@@ -103,7 +103,7 @@ impl Reader {
                 broken.message
             );
             std::thread::sleep(AGAIN);
-            self.open(known.partitions, true);
+            self.open(vec![known.partitions], true);
         }
         match self.feed.next() {
             Event::Given(partitions) => self.given(partitions),
@@ -130,12 +130,11 @@ impl Reader {
 
     /// Partitions are ours. What shares windows begins together: those that flow already go back to where all can begin.
     fn given(&mut self, partitions: Vec<TopicPartition>) {
-        tracing::info!(component_id = &**self.factory.source(), "reads {}", names(&partitions));
+        if !partitions.is_empty() {
+            tracing::info!(component_id = &**self.factory.source(), "reads {}", names(&partitions));
+        }
         if self.factory.is_keyed() {
-            for at in partitions {
-                self.open(vec![at], false);
-            }
-            return;
+            return self.open(partitions.into_iter().map(|at| vec![at]).collect(), false);
         }
         let flowing: Vec<TopicPartition> = self.tasks.values().flat_map(|t| t.partitions.clone()).collect();
         self.close_all(true, LAST_COMMIT);
@@ -143,9 +142,7 @@ impl Reader {
             self.feed.end(&flowing);
         }
         let all: Vec<TopicPartition> = flowing.into_iter().chain(partitions).collect();
-        if !all.is_empty() {
-            self.open(all, false);
-        }
+        self.open(if all.is_empty() { Vec::new() } else { vec![all] }, false);
     }
 
     fn taken(&mut self, partitions: &[TopicPartition], lost: bool) {
@@ -163,34 +160,24 @@ impl Reader {
         self.feed.end(partitions);
         if !left.is_empty() {
             // They shared windows with what has gone: these windows are made again from what is left.
-            self.open(left, true);
+            self.open(vec![left], true);
         }
     }
 
-    /// Makes a task of partitions, from the committed positions on. Tries until it succeeds or the engine stops.
-    fn open(&mut self, partitions: Vec<TopicPartition>, flowing: bool) {
-        let mut transaction = None;
+    /// Makes a task of each group of partitions, from the committed positions on. Tries until it succeeds or the engine
+    /// stops. The group of consumers waits for one answer to what it gave, also where it gave nothing.
+    fn open(&mut self, groups: Vec<Vec<TopicPartition>>, flowing: bool) {
+        let mut transactions: Vec<Option<Transaction>> = groups.iter().map(|_| None).collect();
+        let all: Vec<TopicPartition> = groups.iter().flatten().cloned().collect();
         while !self.stop.load(Ordering::Relaxed) {
             // First: nobody else can commit any more, and what they had begun is ended.
-            if transaction.is_none()
-                && let Some(id) = self.factory.transactional_id(&partitions)
-            {
-                match Transaction::take_over(self.factory.settings(), &id) {
-                    Ok(taken) => transaction = Some(taken),
-                    Err(TransactionError::Kafka(error)) => {
-                        self.feed.trouble(&error, &format!("taking over transactional id {id}"));
-                        std::thread::sleep(AGAIN);
-                        continue;
-                    }
-                    Err(error) => {
-                        tracing::error!(component_id = &**self.factory.source(), "{error}");
-                        std::thread::sleep(AGAIN);
-                        continue;
-                    }
-                }
+            if self.factory.is_exactly_once() && !self.take_over(&groups, &mut transactions) {
+                std::thread::sleep(AGAIN);
+                continue;
             }
-            match self.feed.committed(&partitions) {
-                Ok(starts) => return self.begin(starts, transaction, flowing),
+            let committed = if all.is_empty() { Ok(Vec::new()) } else { self.feed.committed(&all) };
+            match committed {
+                Ok(starts) => return self.begin(&groups, transactions, &starts, flowing),
                 Err(error) => {
                     self.feed.trouble(&error, "asking for the committed positions");
                     std::thread::sleep(AGAIN);
@@ -199,21 +186,56 @@ impl Reader {
         }
     }
 
-    fn begin(&mut self, starts: Vec<Start>, transaction: Option<Transaction>, flowing: bool) {
-        self.last_task += 1;
-        let task = self.last_task;
-        // A partition comes back to the thread it was on.
-        let thread = starts.first().map_or(0, |s| s.at.partition.unsigned_abs() as usize) % self.crew.len();
-        let gauges = Arc::new(Gauges::default());
-        let partitions = starts.iter().map(|s| s.at.clone()).collect();
-        let opening = Opening { task, starts: starts.clone(), transaction, gauges: gauges.clone() };
-        let _ = self.crew[thread].send(ToCrew::Open(Box::new(opening)));
-        let begun = if flowing { self.feed.seek(&starts) } else { self.feed.begin(&starts) };
+    /// Takes over the transactional ids that are still missing, side by side. False: not all.
+    fn take_over(&self, groups: &[Vec<TopicPartition>], transactions: &mut [Option<Transaction>]) -> bool {
+        let factory = &self.factory;
+        let failed: Vec<(String, TransactionError)> = std::thread::scope(|scope| {
+            let one = |(group, transaction): (&Vec<TopicPartition>, &mut Option<Transaction>)| {
+                let id = factory.transactional_id(group);
+                match Transaction::take_over(factory.settings(), &id) {
+                    Ok(taken) => *transaction = Some(taken),
+                    Err(error) => return Some((id, error)),
+                }
+                None
+            };
+            let missing = groups.iter().zip(transactions.iter_mut()).filter(|(_, t)| t.is_none());
+            let threads: Vec<_> = missing.map(|pair| scope.spawn(move || one(pair))).collect();
+            threads.into_iter().filter_map(|t| t.join().ok().flatten()).collect()
+        });
+        for (id, error) in &failed {
+            match error {
+                TransactionError::Kafka(error) => {
+                    self.feed.trouble(error, &format!("taking over transactional id {id}"));
+                }
+                error => tracing::error!(component_id = &**self.factory.source(), "{error}"),
+            }
+        }
+        failed.is_empty()
+    }
+
+    fn begin(
+        &mut self,
+        groups: &[Vec<TopicPartition>],
+        transactions: Vec<Option<Transaction>>,
+        starts: &[Start],
+        flowing: bool,
+    ) {
+        for (partitions, transaction) in groups.iter().zip(transactions) {
+            self.last_task += 1;
+            let task = self.last_task;
+            let theirs: Vec<Start> = starts.iter().filter(|s| partitions.contains(&s.at)).cloned().collect();
+            // A partition comes back to the thread it was on.
+            let thread = partitions.first().map_or(0, |at| at.partition.unsigned_abs() as usize) % self.crew.len();
+            let gauges = Arc::new(Gauges::default());
+            let opening = Opening { task, starts: theirs, transaction, gauges: gauges.clone() };
+            let _ = self.crew[thread].send(ToCrew::Open(Box::new(opening)));
+            self.tasks.insert(task, Ref { thread, partitions: partitions.clone(), gauges, paused: false });
+        }
+        let begun = if flowing { self.feed.seek(starts) } else { self.feed.begin(starts) };
         if let Err(error) = begun {
             // The group has taken them away meanwhile, and says so next.
             self.feed.trouble(&error, "beginning to read");
         }
-        self.tasks.insert(task, Ref { thread, partitions, gauges, paused: false });
     }
 
     fn close_all(&mut self, commit: bool, at_most: Duration) {
@@ -267,7 +289,7 @@ impl Reader {
                 self.feed.trouble(&error, "moving the group's position");
             }
             if !partitions.is_empty() {
-                self.open(partitions, true);
+                self.open(vec![partitions], true);
             }
         }
     }
