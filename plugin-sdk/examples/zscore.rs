@@ -20,6 +20,16 @@ impl Detector for ZScore {
         let scores = x.iter().copied().zip(keys.iter()).map(&mut z).collect();
         Ok(Verdict::above(scores, self.0.z, |_| Alert::new("outlier", Severity::Medium)))
     }
+
+    // What it has learned outlives a restart and a crash.
+    const STATE_VERSION: u32 = 1;
+    fn snapshot(&self) -> Result<Vec<u8>> {
+        state::to_bytes(&self.1.iter().collect::<Vec<_>>())
+    }
+    fn restore(&mut self, _version: u32, bytes: &[u8]) -> Result<()> {
+        self.1.extend(state::from_bytes::<Vec<(Key, Ewma)>>(bytes)?);
+        Ok(())
+    }
 }
 
 export_detector!(ZScore, name = "zscore");
@@ -34,6 +44,12 @@ fn main() -> Result<()> {
         let rows: Vec<_> = verdict.alerts.iter().map(|a| a.row).collect();
         assert_eq!(rows, if i == 50 { vec![0] } else { vec![] }, "window {i}");
     }
+    // Another one goes on where it was.
+    let saved = harness.detector.snapshot()?;
+    let mut again = testing::Harness::<ZScore>::new(testing::json!({ "feature": "flows", "z": 6.0 }))?;
+    again.detector.restore(ZScore::STATE_VERSION, &saved)?;
+    let flood = testing::batch().hosts([1, 2]).f64s("flows", [steady(0), 1000.0]).build();
+    assert_eq!(again.detect(&testing::window(600, 10), &flood)?.alerts[0].row, 1);
     println!("one host, one window: found");
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 wit_bindgen::generate!({
     path: "../wit",
-    world: "detector-plugin",
+    world: "stateful-detector-plugin",
     pub_export_macro: true,
     export_macro_name: "export_raw",
     default_bindings_module: "kaminari_plugin_sdk::bindings",

@@ -1,7 +1,7 @@
 /// Exponentially weighted level and deviation of one number, in 24 bytes.
 ///
 /// Until the half-life has passed it is the plain mean and variance, so the first values do not weigh too much.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Ewma {
     mean: f64,
     variance: f64,

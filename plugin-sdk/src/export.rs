@@ -61,6 +61,14 @@ macro_rules! export_detector {
                     DETECTOR.with(|detector| __rt::detect(detector, window, features))
                 }
             }
+            impl __rt::checkpoint::Guest for Component {
+                fn snapshot() -> Result<Vec<u8>, __rt::RawError> {
+                    DETECTOR.with(|detector| __rt::snapshot(detector))
+                }
+                fn restore(state_version: u32, bytes: Vec<u8>) -> Result<(), __rt::RawError> {
+                    DETECTOR.with(|detector| __rt::restore(detector, state_version, &bytes))
+                }
+            }
     $crate::bindings::export_raw!(Component with_types_in $crate::bindings);
         };
     };
@@ -100,7 +108,7 @@ pub mod __rt {
         use crate::{Batch, DataType, Detector, Error, Field, Schema, Severity, Verdict, Window};
         use std::cell::RefCell;
 
-        pub use crate::bindings::exports::kaminari::plugin::{detector, lifecycle};
+        pub use crate::bindings::exports::kaminari::plugin::{checkpoint, detector, lifecycle};
         pub use crate::bindings::kaminari::plugin::common::{
             Error as RawError, Schema as RawSchema, Window as RawWindow,
         };
@@ -112,7 +120,7 @@ pub mod __rt {
                 version: version.to_owned(),
                 description: description.to_owned(),
                 config_schema: config_schema::<D::Config>(),
-                state_version: 0,
+                state_version: D::STATE_VERSION,
             }
         }
 
@@ -143,6 +151,20 @@ pub mod __rt {
             };
             match &mut *slot.borrow_mut() {
                 Some(detector) => Ok(verdict(detector.detect(&window, &Batch::from_host(features))?)),
+                None => Err(not_configured()),
+            }
+        }
+
+        pub fn snapshot<D: Detector>(slot: &RefCell<Option<D>>) -> Result<Vec<u8>, RawError> {
+            match &*slot.borrow() {
+                Some(detector) => Ok(detector.snapshot()?),
+                None => Err(not_configured()),
+            }
+        }
+
+        pub fn restore<D: Detector>(slot: &RefCell<Option<D>>, version: u32, bytes: &[u8]) -> Result<(), RawError> {
+            match &mut *slot.borrow_mut() {
+                Some(detector) => Ok(detector.restore(version, bytes)?),
                 None => Err(not_configured()),
             }
         }

@@ -47,6 +47,11 @@ impl<T> KeyMap<T> {
         self.slots.is_empty()
     }
 
+    /// Every entity and its state, in no order that means anything: to save them. `extend` takes them in again.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &T)> {
+        self.slots.iter().map(|slot| (&slot.key, &slot.value))
+    }
+
     /// Entities that had to make room so far.
     pub fn evicted(&self) -> u64 {
         self.evicted
@@ -106,6 +111,14 @@ impl<T> KeyMap<T> {
             }
             self.evicted += 1;
             return at;
+        }
+    }
+}
+
+impl<T> Extend<(Key, T)> for KeyMap<T> {
+    fn extend<I: IntoIterator<Item = (Key, T)>>(&mut self, entities: I) {
+        for (key, value) in entities {
+            self.get_or_insert_with(&key, || value);
         }
     }
 }

@@ -47,6 +47,7 @@ pub mod inference;
 mod key_map;
 mod lanes;
 pub mod log;
+pub mod state;
 pub mod testing;
 mod text;
 mod verdict;
@@ -71,7 +72,7 @@ pub use export::__rt;
 ///
 /// One instance judges every window of one pipeline in turn and may keep state between calls. After a trap, a missed
 /// deadline or running out of memory the host throws the instance away and makes a new one with the same
-/// configuration: state starts anew.
+/// configuration: state starts anew, or where [`Detector::snapshot`] last saved it.
 pub trait Detector: Sized {
     /// The plugin's own table of the operator's configuration.
     type Config: serde::de::DeserializeOwned + schemars::JsonSchema;
@@ -86,6 +87,20 @@ pub trait Detector: Sized {
         Ok(())
     }
 
+    /// Of what [`snapshot`](Self::snapshot) gives; raise it when that changes. 0: nothing is saved.
+    const STATE_VERSION: u32 = 0;
+
+    /// What decides about later calls, for the host's checkpoints: `state::to_bytes(&self.levels)`. Asked between calls.
+    fn snapshot(&self) -> Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
+    /// Goes on with what an instance before has saved, under the version that it had. An error: it begins anew.
+    fn restore(&mut self, version: u32, bytes: &[u8]) -> Result<()> {
+        let _ = (version, bytes);
+        Ok(())
+    }
+
     /// Judges rows of one window.
     fn detect(&mut self, window: &Window, batch: &Batch) -> Result<Verdict>;
 }
@@ -94,7 +109,7 @@ pub trait Detector: Sized {
 pub mod prelude {
     pub use crate::{
         Alert, Batch, Contribution, Detector, Error, Ewma, Key, KeyMap, Result, Schema, Severity, Verdict, Window,
-        clock, config, error, export_detector, inference, log,
+        clock, config, error, export_detector, inference, log, state,
     };
 }
 

@@ -12,6 +12,7 @@ mod plugin_files;
 mod plugin_frames;
 mod plugin_models;
 mod plugin_pipeline;
+mod plugin_state;
 mod replay_files;
 mod restart;
 mod run;

@@ -3,7 +3,7 @@
 //! panics, but for the `try_` functions.
 
 use kaminari_broker::{Kafka, env};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -214,7 +214,22 @@ pub fn delete_topic(to: &(impl To + ?Sized), name: &str) {
     done.unwrap_or_else(|e| panic!("topic {name} is not removed: {e}"));
 }
 
-/// One thing done by an administrator.
+/// Gives a topic more partitions: `total` from now on.
+pub fn add_partitions(to: &(impl To + ?Sized), name: &str, total: usize) {
+    let more = NewPartitions::new(name, total);
+    let done = admin(to, async |admin, options| admin.create_partitions([&more], options).await);
+    done.unwrap_or_else(|e| panic!("topic {name} gets no partitions: {e}"));
+}
+
+/// Removes the messages of a partition before `offset`, as retention does.
+pub fn delete_records(to: &(impl To + ?Sized), name: &str, partition: i32, offset: i64) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(name, partition, Offset::Offset(offset)).expect("an offset is one");
+    let done = administer(to, async |admin, options| admin.delete_records(&list, options).await.map(drop));
+    done.unwrap_or_else(|e| panic!("{name} {partition} keeps its messages: {e}"));
+}
+
+/// One thing done to topics by an administrator.
 fn admin(
     to: &(impl To + ?Sized),
     what: impl AsyncFnOnce(
@@ -222,14 +237,22 @@ fn admin(
         &AdminOptions,
     ) -> KafkaResult<Vec<rdkafka::admin::TopicResult>>,
 ) -> KafkaResult<()> {
-    let client: AdminClient<_> = to.settings().create()?;
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
-    let results = runtime.block_on(what(&client, &options))?;
+    let results = administer(to, what)?;
     results.into_iter().try_for_each(|result| match result {
         Ok(_) => Ok(()),
         Err((_, code)) => Err(KafkaError::AdminOp(code)),
     })
+}
+
+/// The same with whatever it gives.
+fn administer<T>(
+    to: &(impl To + ?Sized),
+    what: impl AsyncFnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> KafkaResult<T>,
+) -> KafkaResult<T> {
+    let client: AdminClient<_> = to.settings().create()?;
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
+    runtime.block_on(what(&client, &options))
 }
 
 /// What is written.

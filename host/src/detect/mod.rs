@@ -10,6 +10,7 @@ use std::sync::Arc;
 mod combine;
 mod combiner;
 pub mod follow;
+mod memory;
 mod plugin;
 mod supervisor;
 
@@ -52,6 +53,17 @@ pub trait Detector: Send {
 
     /// Its scores are followed: these say what they mean. Called once, before the first frame.
     fn hear(&mut self, followed: &[Heard]);
+
+    /// What it knows, for a checkpoint; `None`: nothing that is kept.
+    fn save(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Goes on with what one of its id has saved. Err: why it begins anew.
+    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+        let _ = saved;
+        Ok(())
+    }
 
     /// Judges one frame of the close order `order`. Never fails: what cannot be judged is counted and logged.
     fn detect(&mut self, frame: &FeatureFrame, order: u64) -> Judgement;

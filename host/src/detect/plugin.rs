@@ -1,9 +1,10 @@
 //! A plugin as a detector, kept alive. A trap, a missed deadline or running out of memory ends the instance, not the
-//! engine: the batch is tried once more on a fresh one (without the state of the old), then dead-lettered. While the
+//! engine: the batch is tried once more on a fresh one (with what was last saved), then dead-lettered. While the
 //! plugin waits or is quarantined its rows are counted as not judged. Moves `kaminari_plugin_restarts_total`,
 //! `_quarantined` and `_dead_lettered_rows_total`.
 
 use super::follow::{Followable, Heard, Observed, Subject};
+use super::memory::Memory;
 use super::supervisor::{Permit, Supervisor};
 use super::{Detector, Judgement};
 use crate::calibration::Published;
@@ -72,6 +73,8 @@ pub struct PluginDetector {
     supervisor: Supervisor,
     followable: Vec<Followable>,
     heard: Vec<Heard>,
+    /// What it knew when it was last asked.
+    memory: Option<Memory>,
 }
 
 /// Rows of one call.
@@ -147,6 +150,7 @@ impl PluginDetector {
             supervisor: Supervisor::default(),
             followable,
             heard: Vec::new(),
+            memory: None,
         };
         detector.gauge_quarantine(false);
         Ok(detector)
@@ -180,7 +184,11 @@ impl PluginDetector {
         tracing::warn!(
             plugin = &**self.plugin.label(), detector = &*self.id, pipeline = &*self.pipeline,
             window = time::rfc3339(frame.window.start_ns), error = %first,
-            "plugin failed; trying the batch once more{}", if fatal { " on a fresh instance, without its state" } else { "" }
+            "plugin failed; trying the batch once more{}", if !fatal { "" } else if self.memory.is_some() {
+                " on a fresh instance, with what was last saved"
+            } else {
+                " on a fresh instance, without its state"
+            }
         );
         let second = self.call(frame, chunk, followed);
         match &second {
@@ -199,7 +207,19 @@ impl PluginDetector {
                 let (plugin, pipeline) = (self.plugin.id().to_string(), self.pipeline.to_string());
                 metrics::counter!(telemetry::PLUGIN_RESTARTS, "plugin" => plugin, "pipeline" => pipeline).increment(1);
                 let fresh = self.plugin.instantiate(&self.pipeline, &self.config);
-                none.insert(fresh.inspect_err(|_| self.supervisor.wait(Instant::now()))?)
+                let mut fresh = fresh.inspect_err(|_| self.supervisor.wait(Instant::now()))?;
+                if let Some(memory) = &self.memory
+                    && let Err(error) = fresh.restore(memory.version, &memory.bytes)
+                {
+                    let (plugin, detector, pipeline) = (&**self.plugin.label(), &*self.id, &*self.pipeline);
+                    tracing::warn!(plugin, detector, pipeline, "a fresh instance begins anew: {error}");
+                    if error.kind.is_fatal() {
+                        // What it cannot even look at would end the next one, too.
+                        self.memory = None;
+                        fresh = self.plugin.instantiate(&self.pipeline, &self.config)?;
+                    }
+                }
+                none.insert(fresh)
             }
         };
         followed.iter().for_each(|f| f.tell(instance));
@@ -314,6 +334,38 @@ impl Detector for PluginDetector {
 
     fn hear(&mut self, followed: &[Heard]) {
         self.heard = followed.iter().filter(|h| h.subject.detector == self.id).cloned().collect();
+    }
+
+    fn save(&mut self) -> Option<Vec<u8>> {
+        if let Some(instance) = &mut self.instance {
+            match instance.snapshot() {
+                Ok(None) => return None,
+                Ok(Some(bytes)) => {
+                    let info = self.plugin.info();
+                    self.memory = Some(Memory { plugin: info.name.clone(), version: info.state_version, bytes });
+                }
+                Err(error) => {
+                    let (plugin, detector, pipeline) = (&**self.plugin.label(), &*self.id, &*self.pipeline);
+                    tracing::warn!(plugin, detector, pipeline, "what it knows is not saved: {error}");
+                    if error.kind.is_fatal() {
+                        self.instance = None;
+                    }
+                }
+            }
+        }
+        self.memory.as_ref().map(Memory::write)
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+        let memory = Memory::read(saved, &self.plugin.info().name)?;
+        let Some(instance) = &mut self.instance else { return Ok(()) };
+        if let Err(error) = instance.restore(memory.version, &memory.bytes) {
+            // The next call makes a fresh one.
+            self.instance = None;
+            return Err(error.to_string());
+        }
+        self.memory = Some(memory);
+        Ok(())
     }
 
     fn detect(&mut self, frame: &FeatureFrame, order: u64) -> Judgement {

@@ -460,8 +460,11 @@ pub(super) fn build_pipeline(
     let needs: Needs = catalogue::needs(&pipeline.features);
     // Rows are whole windows: there is nothing to share out.
     let count = if pipeline.rows.is_some() { 1 } else { plan.engine.window_workers.max(1) };
-    let hasher = Hasher::default();
     let store = if live { saved::store(plan) } else { None };
+    let kept = |lane: String, section| store.as_ref().map(|store| Saved::new(store, lane, section, &plan.digest));
+    // What a detector knows of an entity lies with the worker that has the entity, over restarts too.
+    let hasher = kept(saved::shares(&pipeline.id), "seed")
+        .map_or_else(Hasher::default, |saved| Hasher::with_seed(saved.number(Hasher::random_seed)));
     let (mut workers, mut followers) = (Vec::new(), None);
     let has =
         |content| pipeline.sinks.iter().any(|s| plan.sinks.get(s).is_some_and(|s| crate::sink::content(s) == content));
@@ -476,8 +479,8 @@ pub(super) fn build_pipeline(
         detectors.iter_mut().for_each(|d| d.hear(&heard));
         let combiner = pipeline.combine.as_ref().map(|c| Combiner::new(c, &heard));
         let mut worker = Worker::new(&pipeline.id, shard, frames, detectors, combiner, keep);
-        if let Some(store) = &store {
-            worker.resume(Saved::new(store, saved::worker(&pipeline.id, number), "levels", &plan.digest));
+        if let Some(levels) = kept(saved::worker(&pipeline.id, number), "levels") {
+            worker.resume(levels, |id| kept(saved::detector(&pipeline.id, id, number, count), "detector"));
         }
         workers.push(worker);
     }
@@ -493,7 +496,7 @@ pub(super) fn build_pipeline(
         ingest: Ingest::new(pipeline.window, needs),
         workers,
         keeper: if live { Keeper::new(plan, pipeline, &followers) } else { None },
-        saved: store.map(|store| Saved::new(&store, saved::desk(&pipeline.id), "incidents", &plan.digest)),
+        saved: kept(saved::desk(&pipeline.id), "incidents"),
         followers,
         tracker: IncidentTracker::new(context, pipeline.incident.clone()),
         scores: scores.cloned(),

@@ -1,5 +1,5 @@
 //! What a thread of a live pipeline knows, kept over restarts where `engine.state_dir` is set: templates, open incidents,
-//! levels. UDP has no replay: what arrives while the process is down is gone, but who the exporters are, what is open and
+//! levels, what detectors know. UDP has no replay: what arrives while the process is down is gone, but who the exporters are, what is open and
 //! what is usual is not. Each thread keeps its own, now and then; what does not fit together does not matter here, because
 //! nothing is read again. (Kafka sources tie all of it to positions: `kafka/task.rs`.)
 
@@ -34,6 +34,16 @@ impl Saved {
     /// What this lane knew when it was last written.
     pub(super) fn load(&self) -> Option<Vec<u8>> {
         self.load_lane(&self.lane)
+    }
+
+    /// A number that was made once and is the same ever after.
+    pub(super) fn number(mut self, make: impl FnOnce() -> u64) -> u64 {
+        if let Some(bytes) = self.load().and_then(|bytes| bytes.try_into().ok()) {
+            return u64::from_le_bytes(bytes);
+        }
+        let number = make();
+        self.write(number.to_le_bytes().to_vec());
+        number
     }
 
     /// What each of these lanes knew: threads may have been more or fewer.
@@ -97,6 +107,16 @@ pub(super) fn socket(source: &str, number: usize) -> String {
 /// The lane of one worker's levels.
 pub(super) fn worker(pipeline: &str, number: usize) -> String {
     format!("{pipeline}.window-{number}")
+}
+
+/// The lane of what decides which worker has which entity.
+pub(super) fn shares(pipeline: &str) -> String {
+    format!("{pipeline}.shares")
+}
+
+/// The lane of what a detector knows in one of so many workers.
+pub(super) fn detector(pipeline: &str, detector: &str, number: usize, workers: usize) -> String {
+    format!("{pipeline}.{detector}-{number}-of-{workers}")
 }
 
 /// The lane of a pipeline's incidents.

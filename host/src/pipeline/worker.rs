@@ -47,7 +47,9 @@ pub(super) struct Worker {
     pub(super) combiner: Option<Combiner>,
     pub(super) keep: Keep,
     /// Where its levels are kept.
-    pub(super) saved: Option<Saved>,
+    saved: Option<Saved>,
+    /// Where what each detector knows is kept.
+    memories: Vec<Saved>,
     meters: Meters,
 }
 
@@ -78,11 +80,22 @@ impl Worker {
             seen_refused: 0,
             seen_entities: 0,
         };
-        Self { pipeline: pipeline.clone(), shard, frames, detectors, combiner, keep, saved: None, meters }
+        Self {
+            pipeline: pipeline.clone(),
+            shard,
+            frames,
+            detectors,
+            combiner,
+            keep,
+            saved: None,
+            memories: Vec::new(),
+            meters,
+        }
     }
 
-    /// Goes on with the levels that the workers before have kept.
-    pub(super) fn resume(&mut self, saved: Saved) {
+    /// Goes on with the levels that the workers before have kept, and with what its detectors knew: where there were as many
+    /// workers as now, because an entity's state does not move between them.
+    pub(super) fn resume(&mut self, saved: Saved, memories: impl Fn(&str) -> Option<Saved>) {
         let pipeline = self.pipeline.clone();
         for levels in saved.load_all(|number| saved::worker(&pipeline, number)) {
             if let Err(error) = self.frames.restore(&levels, |key| self.shard.owns(key)) {
@@ -90,6 +103,29 @@ impl Worker {
             }
         }
         self.saved = Some(saved);
+        self.memories = self.detectors.iter().filter_map(|d| memories(d.id())).collect();
+        let memories: Vec<_> = self.memories.iter().map(Saved::load).collect();
+        self.restore_detectors(memories);
+    }
+
+    /// Detectors go on with what they knew, in their order.
+    pub(super) fn restore_detectors(&mut self, memories: impl IntoIterator<Item = Option<Vec<u8>>>) {
+        for (detector, memory) in self.detectors.iter_mut().zip(memories) {
+            if let Some(Err(error)) = memory.map(|memory| detector.restore(&memory)) {
+                let (pipeline, detector) = (&*self.pipeline, &**detector.id());
+                tracing::warn!(pipeline, detector, "begins anew, what was kept of it is not used: {error}");
+            }
+        }
+    }
+
+    fn keep(&mut self) {
+        let Some(saved) = &mut self.saved else { return };
+        saved.write(self.frames.save());
+        for (detector, saved) in self.detectors.iter_mut().zip(&mut self.memories) {
+            if let Some(memory) = detector.save() {
+                saved.write(memory);
+            }
+        }
     }
 
     /// Runs until the router has hung up.
@@ -112,9 +148,7 @@ impl Worker {
                 }
             }
         }
-        if let Some(saved) = &mut self.saved {
-            saved.write(self.frames.save());
-        }
+        self.keep();
     }
 
     pub(super) fn close(&mut self, seq: u64, order: &Close) -> Judged {
@@ -126,8 +160,8 @@ impl Worker {
         let entities = self.shard.entities();
         let before = std::mem::replace(&mut self.meters.seen_entities, entities);
         self.meters.entities.increment(entities as f64 - before as f64);
-        if let Some(saved) = self.saved.as_mut().filter(|s| s.is_due()) {
-            saved.write(self.frames.save());
+        if self.saved.as_ref().is_some_and(Saved::is_due) {
+            self.keep();
         }
         judged
     }

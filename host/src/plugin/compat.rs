@@ -44,6 +44,12 @@ pub fn check(engine: &Engine, component: &Component, plan: &PluginPlan) -> Resul
     }
 }
 
+/// The full name of an interface of ours that the component exports.
+pub fn export(engine: &Engine, component: &Component, interface: &str) -> Option<String> {
+    let mut names = component.exports(engine).map(|(name, _)| name);
+    names.find(|name| ours(name).is_some_and(|(of, _)| of == interface)).map(str::to_owned)
+}
+
 /// `kaminari:plugin/data@0.1.0` is (`data`, `0.1.0`).
 fn ours(name: &str) -> Option<(String, String)> {
     let (interface, version) = name.strip_prefix(PACKAGE)?.split_once('@').unwrap_or((&name[PACKAGE.len()..], ""));

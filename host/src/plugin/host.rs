@@ -1,13 +1,14 @@
 //! The WebAssembly engine of the process: one compiler, one linker, one clock for deadlines. Comes in: the plan of a
 //! plugin; goes out: a [`LoadedPlugin`], or what is wrong with the file and what to do.
 
-use super::bindings::{DetectorPluginPre, kaminari::plugin};
+use super::bindings::{DetectorPluginIndices, kaminari::plugin};
 use super::cache::{Cache, sha256_hex};
+use super::checkpoint::Exports;
 use super::error::PluginError;
 use super::frame::FrameScorer;
 use super::instance::State;
 use super::limits::TICK;
-use super::loaded::LoadedPlugin;
+use super::loaded::{Linked, LoadedPlugin};
 use super::models::Models;
 use super::{compat, data, waiting};
 use crate::config::PluginPlan;
@@ -71,13 +72,16 @@ impl PluginHost {
             },
         })?;
         let api_version = compat::check(&self.engine, &component.component_type(), plan)?;
-        let linked = self.linker.instantiate_pre(&component).and_then(DetectorPluginPre::new);
-        let pre = linked.map_err(|e| PluginError::Contract {
+        let linked = self.linker.instantiate_pre(&component).and_then(|pre| {
+            let (exports, checkpoint) = (DetectorPluginIndices::new(&pre)?, Exports::find(&self.engine, &component));
+            Ok(Linked { pre, exports, checkpoint })
+        });
+        let linked = linked.map_err(|e| PluginError::Contract {
             id,
             path,
             cause: format!("asks for what plugins are not given (contract {}): {e:#}", compat::API_VERSION),
         })?;
-        LoadedPlugin::describe(plan, pre, api_version, digest, self).map(Arc::new)
+        LoadedPlugin::describe(plan, linked, api_version, digest, self).map(Arc::new)
     }
 }
 

@@ -6,6 +6,7 @@
 use super::batch::{Account, Batch};
 use super::bindings::exports::kaminari::plugin::detector as raw;
 use super::bindings::{DetectorPlugin, kaminari::plugin::common};
+use super::checkpoint::Functions;
 use super::error::{CallError, CallErrorKind};
 use super::frame::FrameScores;
 use super::inference::{Followed, Inference, ModelInUse, RawScores};
@@ -107,19 +108,25 @@ struct Meters {
 pub struct PluginInstance {
     store: Store<State>,
     exports: DetectorPlugin,
+    pub(super) checkpoint: Option<Functions>,
     loaded: Arc<LoadedPlugin>,
     meters: Meters,
 }
 
 impl PluginInstance {
-    pub(super) fn new(loaded: Arc<LoadedPlugin>, store: Store<State>, exports: DetectorPlugin) -> Self {
+    pub(super) fn new(
+        loaded: Arc<LoadedPlugin>,
+        store: Store<State>,
+        exports: DetectorPlugin,
+        checkpoint: Option<Functions>,
+    ) -> Self {
         let labels = labels(store.data());
         let meters = Meters {
             seconds: metrics::histogram!(telemetry::PLUGIN_CALL_SECONDS, &labels),
             ok: metrics::counter!(telemetry::PLUGIN_CALLS, &outcome(&labels, "ok")),
             memory: metrics::gauge!(telemetry::PLUGIN_MEMORY_BYTES, &labels),
         };
-        Self { store, exports, loaded, meters }
+        Self { store, exports, checkpoint, loaded, meters }
     }
 
     /// The plugin that this is an instance of.
@@ -199,7 +206,7 @@ impl PluginInstance {
         verdict
     }
 
-    fn call<T>(
+    pub(super) fn call<T>(
         &mut self,
         call: &'static str,
         ms: u64,

@@ -1,6 +1,7 @@
 //! A plugin that was read, checked, compiled and asked who it is: instances come from here.
 
-use super::bindings::{DetectorPlugin, DetectorPluginPre};
+use super::bindings::{DetectorPlugin, DetectorPluginIndices};
+use super::checkpoint::{Exports, Functions};
 use super::error::{CallError, PluginError};
 use super::host::{PluginHost, Ticker};
 use super::inference::Inference;
@@ -11,6 +12,7 @@ use crate::config::{PluginLimits, PluginPlan};
 use std::path::PathBuf;
 use std::sync::Arc;
 use wasmtime::Store;
+use wasmtime::component::InstancePre;
 
 /// Who a plugin is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,11 +27,23 @@ pub struct PluginInfo {
     pub config_schema: String,
     /// Version of the contract it was built against.
     pub api_version: String,
+    /// Version of the state that it saves; 0: none.
+    pub state_version: u32,
     /// Lower-case hex sha256 of the file.
     pub digest: String,
     /// The file.
     pub path: PathBuf,
 }
+
+/// A component with everything that it asks for, and where its exports are.
+pub(super) struct Linked {
+    pub(super) pre: InstancePre<State>,
+    pub(super) exports: DetectorPluginIndices,
+    pub(super) checkpoint: Option<Exports>,
+}
+
+/// A store, and the functions of the instance in it.
+type Sandbox = (Store<State>, DetectorPlugin, Option<Functions>);
 
 /// A plugin ready to be instantiated.
 pub struct LoadedPlugin {
@@ -38,7 +52,9 @@ pub struct LoadedPlugin {
     /// `name@version`.
     label: Arc<str>,
     limits: PluginLimits,
-    pre: DetectorPluginPre<State>,
+    pre: InstancePre<State>,
+    exports: DetectorPluginIndices,
+    checkpoint: Option<Exports>,
     models: Arc<Models>,
     /// Names of the models that it may use.
     granted: Vec<Arc<str>>,
@@ -50,7 +66,7 @@ impl LoadedPlugin {
     /// Asks the component who it is, on an instance that is thrown away.
     pub(super) fn describe(
         plan: &PluginPlan,
-        pre: DetectorPluginPre<State>,
+        linked: Linked,
         api_version: String,
         digest: String,
         host: &PluginHost,
@@ -65,17 +81,20 @@ impl LoadedPlugin {
                 description: String::new(),
                 config_schema: String::new(),
                 api_version,
+                state_version: 0,
                 digest,
                 path: plan.path.clone(),
             },
             label,
             limits: plan.limits,
-            pre,
+            pre: linked.pre,
+            exports: linked.exports,
+            checkpoint: linked.checkpoint,
             models: host.models().clone(),
             granted: Vec::new(),
             _ticker: host.ticker.clone(),
         };
-        let (mut store, exports) = loaded.sandbox("describe", "")?;
+        let (mut store, exports, _) = loaded.sandbox("describe", "")?;
         let said = exports.kaminari_plugin_lifecycle().call_describe(&mut store);
         let said = said.map_err(|e| loaded.failed("describe", &mut store, &e))?;
         loaded.label = format!("{}@{}", said.name, said.version).into();
@@ -83,6 +102,19 @@ impl LoadedPlugin {
         loaded.info.version = said.version;
         loaded.info.description = said.description;
         loaded.info.config_schema = said.config_schema;
+        loaded.info.state_version = said.state_version;
+        if said.state_version == 0 {
+            loaded.checkpoint = None;
+        } else if loaded.checkpoint.is_none() {
+            return Err(PluginError::Contract {
+                id: plan.id.clone(),
+                path: plan.path.clone(),
+                cause: format!(
+                    "says that it saves state (version {}), and does not export kaminari:plugin/checkpoint",
+                    said.state_version
+                ),
+            });
+        }
         loaded.granted.clone_from(&plan.inference);
         Ok(loaded)
     }
@@ -114,13 +146,13 @@ impl LoadedPlugin {
 
     /// A fresh, configured instance for a pipeline. `config_json` is the plugin's own table.
     pub fn instantiate(self: &Arc<Self>, pipeline: &str, config_json: &str) -> Result<PluginInstance, PluginError> {
-        let (store, exports) = self.sandbox("instantiate", pipeline)?;
-        let mut instance = PluginInstance::new(self.clone(), store, exports);
+        let (store, exports, checkpoint) = self.sandbox("instantiate", pipeline)?;
+        let mut instance = PluginInstance::new(self.clone(), store, exports, checkpoint);
         instance.configure(config_json)?;
         Ok(instance)
     }
 
-    fn sandbox(&self, call: &'static str, pipeline: &str) -> Result<(Store<State>, DetectorPlugin), CallError> {
+    fn sandbox(&self, call: &'static str, pipeline: &str) -> Result<Sandbox, CallError> {
         let inference = Inference::new(self.models.clone(), &self.granted);
         let state = State::new(self.id.clone(), self.label.clone(), pipeline, self.limits.memory_bytes, inference);
         let mut store = Store::new(self.pre.engine(), state);
@@ -129,10 +161,14 @@ impl LoadedPlugin {
         store.set_max_component_handles(HANDLES);
         store.epoch_deadline_trap();
         arm(&mut store, SETUP_DEADLINE_MS);
-        match self.pre.instantiate(&mut store) {
-            Ok(exports) => {
+        let made = self.pre.instantiate(&mut store).and_then(|instance| {
+            let checkpoint = self.checkpoint.as_ref().map(|c| c.bind(&mut store, &instance)).transpose()?;
+            Ok((self.exports.load(&mut store, &instance)?, checkpoint))
+        });
+        match made {
+            Ok((exports, checkpoint)) => {
                 arm(&mut store, SETUP_DEADLINE_MS);
-                Ok((store, exports))
+                Ok((store, exports, checkpoint))
             }
             Err(e) => Err(self.failed(call, &mut store, &e)),
         }

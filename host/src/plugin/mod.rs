@@ -9,6 +9,7 @@ mod batch;
 mod bindings;
 mod builder;
 mod cache;
+mod checkpoint;
 mod compat;
 mod data;
 mod error;

@@ -186,7 +186,9 @@ impl SinkWorker {
                 };
             }
             // One line when trouble begins, and now and then; the end of it is a delivery or an ERROR.
-            if Instant::now() >= remind_at {
+            // A source that waits for a full sink is how it should be, for a while.
+            let waits = patient && error.reason == "queue_full" && begun.elapsed() < REMIND;
+            if Instant::now() >= remind_at && !waits {
                 remind_at = Instant::now() + REMIND;
                 self.confessor.trouble("delivery failed, trying again", &error);
             }

@@ -262,9 +262,27 @@ impl Share<'_> {
     }
 }
 
-/// The seed that all shards of a pipeline share.
-#[derive(Clone, Debug, Default)]
+/// The seed that all shards of a pipeline share: it decides which entity is whose.
+#[derive(Clone, Debug)]
 pub struct Hasher(KeyHasher);
+
+impl Hasher {
+    /// A seed that nobody can guess.
+    pub fn random_seed() -> u64 {
+        KeyHasher::random_seed()
+    }
+
+    /// The same entities to the same shards as with this seed before.
+    pub fn with_seed(seed: u64) -> Self {
+        Self(KeyHasher::with_seed(seed))
+    }
+}
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self::with_seed(Self::random_seed())
+    }
+}
 
 #[inline]
 fn key_parts(level: KeyLevel, columns: &FlowColumns<'_>, row: usize) -> (Addr, u32) {

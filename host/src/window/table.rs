@@ -1,15 +1,23 @@
 //! The entities of one pane (or one window): a hash index over a dense vector, so that firing walks memory in order.
 
 use crate::model::{Aggregate, EntityKey};
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// Hashes entities. Seeded per process: source addresses are an attacker's to choose.
-#[derive(Clone, Debug, Default)]
-pub(super) struct KeyHasher(RandomState);
+/// Hashes entities. The seed is a secret of the installation: source addresses are an attacker's to choose.
+#[derive(Clone, Debug)]
+pub(super) struct KeyHasher(FixedState);
 
 impl KeyHasher {
+    pub(super) fn with_seed(seed: u64) -> Self {
+        Self(FixedState::with_seed(seed))
+    }
+
+    pub(super) fn random_seed() -> u64 {
+        RandomState::new().hash_one(0u8)
+    }
+
     #[inline]
     pub(super) fn hash(&self, addr: &[u8; 16], extra: u32) -> u64 {
         let bits = u128::from_ne_bytes(*addr);

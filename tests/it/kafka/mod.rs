@@ -3,5 +3,7 @@
 
 mod broker;
 pub mod engine;
+mod faults;
+mod memory;
 mod proof;
 mod stream;

@@ -7,6 +7,7 @@ use super::super::desk::Desk;
 use super::super::outlet::Outlet;
 use super::super::router::Meters;
 use super::super::worker::Worker;
+use crate::detect::Detector;
 use crate::features::catalogue;
 use crate::model::FlowBatch;
 use crate::window::{Backlog, Ingest, Partition};
@@ -109,6 +110,11 @@ impl Lane {
                 out.insert(format!("{}/{name}", self.id), bytes);
             }
         }
+        for detector in &mut self.worker.detectors {
+            if let Some(memory) = detector.save() {
+                out.insert(format!("{}/detector/{}", self.id, detector.id()), memory);
+            }
+        }
     }
 
     /// Goes on behind `boundary_ns` with what was saved there.
@@ -127,6 +133,9 @@ impl Lane {
                 tracing::error!(pipeline = &*self.id, "the {what} of the checkpoint are not used: {error}");
             }
         }
+        let memory = |d: &dyn Detector| saved.get(&format!("{}/detector/{}", self.id, d.id())).cloned();
+        let memories: Vec<_> = self.worker.detectors.iter().map(|d| memory(&**d)).collect();
+        self.worker.restore_detectors(memories);
         match section("tails").map(|bytes| followers.restore(bytes)) {
             Some(Ok(skipped)) => skipped
                 .iter()

@@ -61,6 +61,10 @@ pub(in crate::pipeline) fn problems(plan: &Plan) -> Vec<Problem> {
                 out.push(problem(at(key), message, "name one or more"));
             }
         }
+        for (i, topic) in config.topics.iter().enumerate().filter(|(_, topic)| topic.starts_with('^')) {
+            let path = format!("{}[{i}]", at("topics"));
+            out.push(problem(path, format!("{topic:?} is no topic's name"), "name each topic: patterns are not taken"));
+        }
         if config.group.trim().is_empty() {
             out.push(problem(at("group"), format!("`{}` is empty", at("group")), "name the consumer group"));
         }

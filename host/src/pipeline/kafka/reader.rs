@@ -143,6 +143,23 @@ impl Reader {
         }
         let all: Vec<TopicPartition> = flowing.into_iter().chain(partitions).collect();
         self.open(if all.is_empty() { Vec::new() } else { vec![all] }, false);
+        self.warn_shared();
+    }
+
+    /// Windows are shared by all partitions of a topic that is not keyed; what another process reads is missing in them.
+    fn warn_shared(&self) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        match self.feed.elsewhere() {
+            Ok(0) => {}
+            Ok(elsewhere) => tracing::warn!(
+                component_id = &**self.factory.source(),
+                error_type = "not_keyed",
+                "{elsewhere} partitions are read by other processes of the group, and windows miss what lies in them: key the topic by the entity and set `keyed = true`, or run one process"
+            ),
+            Err(error) => self.feed.trouble(&error, "asking for the partitions of the topics"),
+        }
     }
 
     fn taken(&mut self, partitions: &[TopicPartition], lost: bool) {
@@ -161,6 +178,7 @@ impl Reader {
         if !left.is_empty() {
             // They shared windows with what has gone: these windows are made again from what is left.
             self.open(vec![left], true);
+            self.warn_shared();
         }
     }
 

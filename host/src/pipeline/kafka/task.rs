@@ -83,9 +83,11 @@ impl Task {
         let Parts { source, starts, mut decoder, mut lanes, delivery, letters, store, plan_digest, every, delay_ns } =
             parts;
         let said: Vec<Committed> = starts.iter().map(|s| Committed::read(&s.metadata)).collect();
-        // Partitions that share windows were committed together; where they were not, what they know is no one thing.
+        // Partitions that share windows were committed together; where they were not, what they know is no one thing. New
+        // ones know nothing yet.
+        let known = || said.iter().filter(|c| **c != Committed::default());
         let state =
-            said.first().and_then(|c| c.state.clone()).filter(|id| said.iter().all(|c| c.state.as_ref() == Some(id)));
+            known().next().and_then(|c| c.state.clone()).filter(|id| known().all(|c| c.state.as_ref() == Some(id)));
         let lane = lane_name(&source, &starts);
         let saved = restored(store.as_deref(), &lane, state.as_deref(), &source);
         for lane in &mut lanes {

@@ -77,6 +77,8 @@ pub struct Feed {
     open: Vec<Open>,
     /// Where the last message's partition stands in `open`: most come from the one that the one before came from.
     last: usize,
+    /// Partitions have begun before: what comes without a position now is new.
+    has_begun: bool,
     clock: Clock,
     quiet_at: Instant,
     bytes: Counter,
@@ -103,6 +105,7 @@ impl Feed {
             config: config.clone(),
             open: Vec::new(),
             last: 0,
+            has_begun: false,
             clock: Clock::new(now_ns()),
             quiet_at: Instant::now(),
             bytes: counter!(SOURCE_RECEIVED_BYTES, "component_id" => label()),
@@ -215,21 +218,29 @@ impl Feed {
         (!quiet.is_empty()).then_some(Event::Quiet(quiet, now_ns))
     }
 
-    /// The committed positions of partitions; where there is none, where the configuration says to begin.
+    /// The committed positions of partitions. Where there is none, where the configuration says to begin; that is committed
+    /// at once, so that a crash before the first message does not skip what comes meanwhile. A partition that is added
+    /// while we read is read from its oldest message: it was not there when the group began with the latest.
     pub fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<Start>, Error> {
         let asked = self.consumer.committed_offsets(list(partitions.iter().map(|p| (p, None))), ASK)?;
-        let mut out = Vec::new();
+        let (mut out, mut fresh) = (Vec::new(), Vec::new());
         for (element, at) in asked.elements().iter().zip(partitions) {
             element.error()?;
-            let next = match element.offset() {
-                Offset::Offset(next) => next,
-                _ => {
-                    let (low, high) = self.consumer.fetch_watermarks(&at.topic, at.partition, ASK)?;
-                    if self.config.start == StartAt::Latest { high } else { low }
-                }
+            let Offset::Offset(next) = element.offset() else {
+                let (low, high) = self.consumer.fetch_watermarks(&at.topic, at.partition, ASK)?;
+                let latest = self.config.start == StartAt::Latest && !self.has_begun;
+                fresh.push(Start { at: at.clone(), next: if latest { high } else { low }, metadata: String::new() });
+                continue;
             };
             out.push(Start { at: at.clone(), next, metadata: element.metadata().to_owned() });
         }
+        if !fresh.is_empty()
+            && let Err(error) = self.reset(&fresh)
+        {
+            // The first commit of their windows says the same.
+            self.trouble(&error, "committing where new partitions begin");
+        }
+        out.append(&mut fresh);
         Ok(out)
     }
 
@@ -250,6 +261,16 @@ impl Feed {
         commit_now(&self.consumer, &positions(to))
     }
 
+    /// Partitions of the topics that others of the group read, or nobody.
+    pub fn elsewhere(&self) -> Result<usize, Error> {
+        let mut all = 0;
+        for topic in &self.config.topics {
+            let found = self.consumer.fetch_metadata(Some(topic), ASK)?;
+            all += found.topics().iter().map(|t| t.partitions().len()).sum::<usize>();
+        }
+        Ok(all.saturating_sub(self.open.len()))
+    }
+
     /// Positions up to which messages were handed out.
     pub fn positions(&self) -> Vec<(TopicPartition, i64)> {
         self.open.iter().map(|o| (o.at.clone(), o.next)).collect()
@@ -258,6 +279,7 @@ impl Feed {
     /// Lets partitions that were given flow from there on.
     pub fn begin(&mut self, starts: &[Start]) -> Result<(), Error> {
         self.consumer.incremental_assign(&list(starts.iter().map(|s| (&s.at, Some(s.next)))))?;
+        self.has_begun |= !starts.is_empty();
         self.opened(starts);
         Ok(())
     }

@@ -1,0 +1,53 @@
+//! Plugins that save what they know. Comes in: a component that exports `kaminari:plugin/checkpoint`; goes out: bytes that an
+//! instance has saved, and instances that go on with them. What the bytes mean is the plugin's.
+
+use super::bindings::kaminari::plugin::common;
+use super::compat;
+use super::error::CallError;
+use super::instance::{PluginInstance, State};
+use super::limits::SETUP_DEADLINE_MS;
+use wasmtime::component::{Component, ComponentExportIndex, Instance, TypedFunc};
+use wasmtime::{Engine, Store};
+
+/// Where a component exports it.
+pub(super) struct Exports {
+    snapshot: ComponentExportIndex,
+    restore: ComponentExportIndex,
+}
+
+/// The two functions of one instance.
+pub(super) struct Functions {
+    snapshot: TypedFunc<(), (Result<Vec<u8>, common::Error>,)>,
+    restore: TypedFunc<(u32, Vec<u8>), (Result<(), common::Error>,)>,
+}
+
+impl Exports {
+    pub(super) fn find(engine: &Engine, component: &Component) -> Option<Self> {
+        let interface = compat::export(engine, &component.component_type(), "checkpoint")?;
+        let (_, interface) = component.get_export(None, &interface)?;
+        let function = |name: &str| component.get_export_index(Some(&interface), name);
+        Some(Self { snapshot: function("snapshot")?, restore: function("restore")? })
+    }
+
+    /// Refused: functions of another type.
+    pub(super) fn bind(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Functions> {
+        Ok(Functions {
+            snapshot: instance.get_typed_func(&mut *store, &self.snapshot)?,
+            restore: instance.get_typed_func(&mut *store, &self.restore)?,
+        })
+    }
+}
+
+impl PluginInstance {
+    /// What it knows; `None`: it saves nothing.
+    pub fn snapshot(&mut self) -> Result<Option<Vec<u8>>, CallError> {
+        let Some(snapshot) = self.checkpoint.as_ref().map(|c| c.snapshot) else { return Ok(None) };
+        self.call("snapshot", SETUP_DEADLINE_MS, |_, store| Ok(snapshot.call(&mut *store, ())?.0)).map(Some)
+    }
+
+    /// Goes on with what an instance of plugin version `version` of its state has saved.
+    pub fn restore(&mut self, version: u32, bytes: &[u8]) -> Result<(), CallError> {
+        let Some(restore) = self.checkpoint.as_ref().map(|c| c.restore) else { return Ok(()) };
+        self.call("restore", SETUP_DEADLINE_MS, |_, store| Ok(restore.call(&mut *store, (version, bytes.to_vec()))?.0))
+    }
+}
