@@ -138,6 +138,39 @@ impl Ingest {
         self.tracker.delay_ns()
     }
 
+    /// The event time of a record, and whether it said one that is too far ahead to be believed.
+    fn event_ns(&self, columns: &FlowColumns<'_>, row: usize) -> (u64, bool) {
+        let received = columns.time_received_ns[row];
+        let event = match self.plan.event_time {
+            EventTime::Received => received,
+            EventTime::End | EventTime::Spread => match columns.time_flow_end_ns[row] {
+                0 => received,
+                end => end,
+            },
+        };
+        let is_future = event > received.saturating_add(self.plan.max_future_ns);
+        (if is_future { received } else { event }, is_future)
+    }
+
+    /// How many of the records, the only partition's of a log, come before a pane closes: up to the one whose time closes
+    /// it. Pushed in such pieces, with [`close`](Self::close) after each, what is late does not depend on where a batch
+    /// begins or ends, and so not on restarts.
+    pub fn until_close(&self, input: &FlowBatch) -> usize {
+        let columns = FlowColumns::new(&input.batch);
+        let mut first = self.next.or(self.open.first().copied());
+        for row in 0..input.batch.num_rows() {
+            let (event, _) = self.event_ns(&columns, row);
+            let next = match self.next {
+                Some(next) => next,
+                None => *first.insert(first.unwrap_or(u64::MAX).min(event / self.plan.pane_ns)),
+            };
+            if event.saturating_sub(self.plan.out_of_order_ns) / self.plan.pane_ns > next {
+                return row + 1;
+            }
+        }
+        input.batch.num_rows()
+    }
+
     /// Gives every record its pane. Lateness is judged against the panes closed before this batch.
     pub fn push(&mut self, input: &FlowBatch) -> Prepared {
         let columns = FlowColumns::new(&input.batch);
@@ -159,17 +192,8 @@ impl Ingest {
         let told = self.told * self.plan.pane_ns;
         for row in 0..n {
             let received = columns.time_received_ns[row];
-            let mut event = match self.plan.event_time {
-                EventTime::Received => received,
-                EventTime::End | EventTime::Spread => match columns.time_flow_end_ns[row] {
-                    0 => received,
-                    end => end,
-                },
-            };
-            if event > received.saturating_add(self.plan.max_future_ns) {
-                event = received;
-                self.counts.future += 1;
-            }
+            let (event, is_future) = self.event_ns(&columns, row);
+            self.counts.future += u64::from(is_future);
             newest_event = newest_event.max(event);
             newest_ingest = newest_ingest.max(received);
             let mut pane = event / self.plan.pane_ns;

@@ -59,7 +59,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn a_restart_changes_nothing(
-        mut records in records(), sliding: bool, early: bool, spread: bool, batch_len in 1usize..20,
+        mut records in records(), sliding: bool, early: bool, spread: bool, lens in (1usize..20, 1usize..60),
         kills in prop::collection::vec(1usize..200, 0..5),
     ) {
         records.sort_by_key(|r| r.arrival);
@@ -68,7 +68,7 @@ proptest! {
         let mut plan = plan(kind, 10, if sliding || early { 1 } else { 10 }, event_time);
         plan.out_of_order_ns = 2 * SECOND;
 
-        let run = |kills: &[usize]| {
+        let run = |kills: &[usize], batch_len: usize| {
             let mut kills = kills.to_vec();
             let (mut out, mut fired) = (Tell::default(), Vec::new());
             let mut life = Life::new(plan, 0, None);
@@ -76,12 +76,17 @@ proptest! {
             let mut replayed = 0;
             while at < records.len() {
                 let end = (at + batch_len).min(records.len());
-                let prepared = life.ingest.push(&batch(&records[at..end]));
-                life.backlog.push(at as i64, end as i64, prepared.needed_ns());
-                life.shard.push(&prepared);
-                let closes = life.ingest.close();
-                life.close(closes, &mut out);
-                at = end;
+                let (first, mut needed) = (at, 0);
+                while at < end {
+                    let count = life.ingest.until_close(&batch(&records[at..end]));
+                    let prepared = life.ingest.push(&batch(&records[at..at + count]));
+                    needed = needed.max(prepared.needed_ns());
+                    life.shard.push(&prepared);
+                    let closes = life.ingest.close();
+                    life.close(closes, &mut out);
+                    at += count;
+                }
+                life.backlog.push(first as i64, end as i64, needed);
                 steps += 1;
                 if kills.first().is_some_and(|kill| steps % kill == 0) {
                     kills.remove(0);
@@ -97,8 +102,8 @@ proptest! {
             fired.append(&mut life.fired);
             (out, fired, replayed)
         };
-        let (undisturbed, fired, _) = run(&[]);
-        let (disturbed, fired_too, _) = run(&kills);
+        let (undisturbed, fired, _) = run(&[], lens.0);
+        let (disturbed, fired_too, _) = run(&kills, lens.1);
         prop_assert!(!undisturbed.twice && !disturbed.twice);
         prop_assert_eq!(fired, fired_too);
         prop_assert_eq!(undisturbed.told, disturbed.told);

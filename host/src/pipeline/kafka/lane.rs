@@ -50,10 +50,19 @@ impl Lane {
 
     /// Records of the positions `first..next` of a partition.
     pub(super) fn push(&mut self, batch: &FlowBatch, first: i64, next: i64) {
-        let prepared = self.ingest.push(batch);
-        self.backlogs[batch.partition as usize].push(first, next, prepared.needed_ns());
-        self.worker.shard.push(&prepared);
-        self.close();
+        let (mut rest, mut needed_ns) = (batch.clone(), 0);
+        while rest.batch.num_rows() > 0 {
+            // Partitions that share windows come in an order of their own each time: there a batch is as good as a record.
+            let count = if self.backlogs.len() == 1 { self.ingest.until_close(&rest) } else { rest.batch.num_rows() };
+            let (now, later) = (rest.batch.slice(0, count), rest.batch.slice(count, rest.batch.num_rows() - count));
+            rest.batch = now;
+            let prepared = self.ingest.push(&rest);
+            needed_ns = needed_ns.max(prepared.needed_ns());
+            self.worker.shard.push(&prepared);
+            self.close();
+            rest.batch = later;
+        }
+        self.backlogs[batch.partition as usize].push(first, next, needed_ns);
     }
 
     /// Positions without a record.
