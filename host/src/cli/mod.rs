@@ -16,7 +16,7 @@ mod train;
 mod validate;
 
 use crate::config::{self, ConfigDiagnostic, ConfigErrors, Plan};
-use crate::pipeline::BuildError;
+use crate::pipeline::{BuildError, Problem};
 use crate::telemetry::logging::{self, LogFormat};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use miette::{GraphicalReportHandler, GraphicalTheme, IntoDiagnostic, WrapErr};
@@ -181,9 +181,8 @@ pub fn load_plan(args: &ConfigArgs) -> miette::Result<Plan> {
     Ok(plan)
 }
 
-/// What the plan needs and does not find, each with its place in the operator's files.
-pub fn check_environment(plan: &Plan) -> Result<(), ConfigErrors> {
-    let problems = crate::pipeline::check(plan);
+/// Problems of a plan, each with its place in the operator's files.
+pub fn placed(plan: &Plan, problems: Vec<Problem>) -> Result<(), ConfigErrors> {
     let found: Vec<_> =
         problems.into_iter().map(|p| plan.places.diagnostic(p.code, &p.path, p.message, p.help)).collect();
     if found.is_empty() { Ok(()) } else { Err(ConfigErrors(found)) }

@@ -51,9 +51,9 @@ fn check(args: &ValidateArgs) -> Result<Plan, ConfigErrors> {
     let plan = config::load(&args.config.config, &crate::pipeline::registry())?;
     let mut found = plan.places.warnings().to_vec();
     let mut bad = args.deny_warnings && !found.is_empty();
-    if !args.no_environment
-        && let Err(ConfigErrors(problems)) = super::check_environment(&plan)
-    {
+    let problems =
+        if args.no_environment { crate::pipeline::contradictions(&plan) } else { crate::pipeline::check(&plan) };
+    if let Err(ConfigErrors(problems)) = super::placed(&plan, problems) {
         bad |= problems.iter().any(|p| !p.is_warning());
         found.extend(problems);
     }

@@ -135,7 +135,12 @@ pub struct Built {
     pub bound: Vec<(Arc<str>, SocketAddr)>,
 }
 
-/// Everything that `validate` can try without starting: plugins and detectors.
+/// What does not go together, as far as the plan alone tells.
+pub fn contradictions(plan: &Plan) -> Vec<Problem> {
+    kafka::problems(plan, false)
+}
+
+/// Everything that `validate` can try without starting: plugins, detectors, brokers.
 pub fn check(plan: &Plan) -> Vec<Problem> {
     let (judges, mut problems) = match plugins(plan) {
         Ok(loaded) => (loaded.judges, loaded.problems),
@@ -146,7 +151,7 @@ pub fn check(plan: &Plan) -> Vec<Problem> {
             problems.extend(more);
         }
     }
-    problems.extend(kafka::problems(plan));
+    problems.extend(kafka::problems(plan, true));
     problems.extend(kafka::unreachable(plan));
     problems.sort_by(|a, b| a.path.cmp(&b.path));
     problems.dedup();
@@ -162,7 +167,7 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
     };
     let loaded = plugins(plan).map_err(|p| BuildError::Problems(vec![p]))?;
     let Loaded { judges: loaded, mut problems, told } = loaded;
-    problems.extend(kafka::problems(plan));
+    problems.extend(kafka::problems(plan, true));
     let (mut pipelines, mut forwards) = (Vec::new(), Vec::new());
     for pipeline in plan.pipelines.values() {
         let of_log = live && kafka::is_of_log(plan, pipeline);

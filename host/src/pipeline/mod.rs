@@ -21,7 +21,7 @@ mod state;
 mod summary;
 mod worker;
 
-pub use build::{BuildError, Built, Input, Problem, build, check, registry};
+pub use build::{BuildError, Built, Input, Problem, build, check, contradictions, registry};
 pub use collect::{Wanted, collect};
 pub use models::options as inference_options;
 pub use running::{Outcome, Progress, Running};

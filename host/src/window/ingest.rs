@@ -157,14 +157,25 @@ impl Ingest {
     /// begins or ends, and so not on restarts.
     pub fn until_close(&self, input: &FlowBatch) -> usize {
         let columns = FlowColumns::new(&input.batch);
-        let mut first = self.next.or(self.open.first().copied());
+        let (mut first, mut newest) = (self.open.first().copied(), self.tracker.newest_event_ns());
         for row in 0..input.batch.num_rows() {
             let (event, _) = self.event_ns(&columns, row);
             let next = match self.next {
                 Some(next) => next,
-                None => *first.insert(first.unwrap_or(u64::MAX).min(event / self.plan.pane_ns)),
+                // Nothing has closed: what closes first is the oldest pane with a record or with a part of one.
+                None => {
+                    let start = columns.time_flow_start_ns[row];
+                    let oldest = match self.plan.event_time {
+                        EventTime::Spread if start != 0 => {
+                            event.min(start.max(event.saturating_sub(self.plan.max_spread_ns)))
+                        }
+                        _ => event,
+                    };
+                    *first.insert(first.unwrap_or(u64::MAX).min(oldest / self.plan.pane_ns))
+                }
             };
-            if event.saturating_sub(self.plan.out_of_order_ns) / self.plan.pane_ns > next {
+            newest = newest.max(event);
+            if newest.saturating_sub(self.plan.out_of_order_ns) / self.plan.pane_ns > next {
                 return row + 1;
             }
         }
@@ -281,6 +292,11 @@ impl Ingest {
             own.1[row] = total_packets - given_packets;
         }
         prepared.own = Some(own);
+    }
+
+    /// A partition will say something: event time waits for it.
+    pub fn expect(&mut self, partition: &Partition) {
+        self.tracker.expect(partition);
     }
 
     /// A partition says that all it received before `ingest_ns` has been handed over.

@@ -16,6 +16,9 @@ struct State {
     data_ns: u64,
 }
 
+/// Of a partition that has said nothing yet: no time is later, so it is never idle.
+const UNHEARD: u64 = u64::MAX;
+
 #[derive(Debug)]
 pub(super) struct Tracker {
     partitions: BTreeMap<Partition, State>,
@@ -51,11 +54,16 @@ impl Tracker {
         self.resumed_ns = Some(watermark_ns.saturating_add(self.out_of_order_ns));
     }
 
+    /// A partition of which nothing is known yet holds time back until it has said something, be it that it has nothing.
+    pub(super) fn expect(&mut self, partition: &Partition) {
+        self.partitions.insert(partition.clone(), State { event_ns: None, data_ns: UNHEARD });
+    }
+
     /// Records of a partition: their newest event and ingest times.
     pub(super) fn records(&mut self, partition: &Partition, event_ns: u64, ingest_ns: u64) {
         let state = self.partitions.entry(partition.clone()).or_default();
         state.event_ns = Some(state.event_ns.map_or(event_ns, |e| e.max(event_ns)));
-        state.data_ns = state.data_ns.max(ingest_ns);
+        state.data_ns = if state.data_ns == UNHEARD { ingest_ns } else { state.data_ns.max(ingest_ns) };
         self.newest_event_ns = self.newest_event_ns.max(event_ns);
         self.now_ns = self.now_ns.max(ingest_ns);
     }
@@ -65,7 +73,11 @@ impl Tracker {
         if self.follows_ingest {
             return self.records(partition, ingest_ns, ingest_ns);
         }
-        self.partitions.entry(partition.clone()).or_insert(State { event_ns: self.resumed_ns, data_ns: ingest_ns });
+        let unheard = State { event_ns: None, data_ns: UNHEARD };
+        let state = self.partitions.entry(partition.clone()).or_insert(unheard);
+        if state.data_ns == UNHEARD {
+            *state = State { event_ns: self.resumed_ns, data_ns: ingest_ns };
+        }
         self.now_ns = self.now_ns.max(ingest_ns);
     }
 
@@ -88,6 +100,11 @@ impl Tracker {
             self.current_ns = self.current_ns.max(event_ns.saturating_sub(self.out_of_order_ns));
         }
         self.current_ns
+    }
+
+    /// The newest event time of any record.
+    pub(super) fn newest_event_ns(&self) -> u64 {
+        self.newest_event_ns
     }
 
     /// How far the watermark is behind the newest event time.
@@ -140,6 +157,24 @@ mod tests {
         assert_eq!(t.advance(), 1000);
         t.heartbeat(&p(0), 250);
         assert_eq!(t.advance(), 1200);
+    }
+
+    #[test]
+    fn partitions_that_are_expected_are_waited_for() {
+        let mut t = Tracker::new(0, 100, false);
+        t.expect(&p(0));
+        t.expect(&p(1));
+        t.records(&p(0), 1000, 500);
+        t.records(&p(0), 2000, 5000);
+        assert_eq!(t.advance(), 0, "partition 1 may have older ones");
+        t.records(&p(1), 900, 5000);
+        assert_eq!(t.advance(), 900);
+        t.expect(&p(2));
+        t.records(&p(1), 1900, 5001);
+        assert_eq!(t.advance(), 900);
+        t.heartbeat(&p(2), 5001);
+        t.records(&p(0), 2100, 5102);
+        assert_eq!(t.advance(), 2100, "the others have been silent for 101");
     }
 
     #[test]

@@ -43,6 +43,11 @@ impl Lane {
         }
     }
 
+    /// Event time waits until a partition has said something.
+    pub(super) fn expect(&mut self, partition: &Partition) {
+        self.ingest.expect(partition);
+    }
+
     /// Pipeline id.
     pub(super) fn id(&self) -> &Arc<str> {
         &self.id

@@ -6,7 +6,7 @@ use super::letters::Letters;
 use super::transaction::TransactionSettings;
 use crate::checkpoint::Store;
 use crate::config::{Component, PipelinePlan, Plan, code};
-use crate::kafka::{client, explain};
+use crate::kafka::{SettingsError, client, explain};
 use crate::sink;
 use crate::sink::kafka::KafkaSinkConfig;
 use crate::source::kafka::{DEF, Feed, KafkaConfig};
@@ -44,9 +44,10 @@ pub(in crate::pipeline) fn only_in_transactions(plan: &Plan, sink: &Arc<str>) ->
     is_kafka && !users.is_empty() && users.iter().all(exactly_once)
 }
 
-/// Mistakes that can be seen without a broker.
-pub(in crate::pipeline) fn problems(plan: &Plan) -> Vec<Problem> {
+/// Mistakes that can be seen without a broker; with or without those that depend on this machine's files and variables.
+pub(in crate::pipeline) fn problems(plan: &Plan, environment: bool) -> Vec<Problem> {
     let mut out = Vec::new();
+    let counts = |error: &SettingsError| environment || !matches!(error, SettingsError::Secret { .. });
     let problem = |path: String, message: String, help: &str| Problem {
         code: code::KAFKA,
         path,
@@ -68,7 +69,9 @@ pub(in crate::pipeline) fn problems(plan: &Plan) -> Vec<Problem> {
         if config.group.trim().is_empty() {
             out.push(problem(at("group"), format!("`{}` is empty", at("group")), "name the consumer group"));
         }
-        if let Err(error) = client(&config.brokers, &config.security, &config.client) {
+        if let Err(error) = client(&config.brokers, &config.security, &config.client)
+            && counts(&error)
+        {
             out.push(problem(
                 format!("sources.{}", component.id),
                 format!("source `{}`: {error}", component.id),
@@ -101,7 +104,16 @@ pub(in crate::pipeline) fn problems(plan: &Plan) -> Vec<Problem> {
         }
     }
     for (component, config) in sinks(plan) {
-        if let Err(error) = client(&config.brokers, &config.security, &config.client) {
+        let at = |key: &str| format!("sinks.{}.{key}", component.id);
+        if config.brokers.is_empty() || config.brokers.iter().any(|entry| entry.trim().is_empty()) {
+            out.push(problem(at("brokers"), format!("`{}` names none", at("brokers")), "name one or more"));
+        }
+        if config.topic.trim().is_empty() {
+            out.push(problem(at("topic"), format!("`{}` is empty", at("topic")), "name the topic"));
+        }
+        if let Err(error) = client(&config.brokers, &config.security, &config.client)
+            && counts(&error)
+        {
             out.push(problem(
                 format!("sinks.{}", component.id),
                 format!("sink `{}`: {error}", component.id),

@@ -93,6 +93,7 @@ impl Task {
         for lane in &mut lanes {
             let told = said.iter().filter_map(|c| c.told.get(&**lane.id()).copied()).max();
             lane.restore(told, &saved);
+            (0..starts.len()).for_each(|number| lane.expect(&(source.clone(), number as u32)));
         }
         if let Some(templates) = saved.get("templates")
             && let Err(error) = decoder.restore(templates)
