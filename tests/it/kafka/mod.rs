@@ -2,6 +2,10 @@
 //! skipped.
 
 mod broker;
+mod collectors;
 pub mod engine;
+mod interop;
+mod poison;
 mod proof;
+mod rows;
 mod stream;
