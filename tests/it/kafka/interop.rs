@@ -44,8 +44,8 @@ impl Drop for Collector {
         if std::thread::panicking() {
             println!("the collector on port {} says: {}", self.port, self.log());
         }
-        // It has children of its own, which it ends when it is asked to end.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        // It has children of its own, which it ends when it is asked to end. nfacctd hears SIGTERM only when datagrams come.
+        let _ = Command::new("kill").arg("-INT").arg(self.child.id().to_string()).status();
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
             if !matches!(self.child.try_wait(), Ok(None)) {
@@ -58,37 +58,42 @@ impl Drop for Collector {
     }
 }
 
-/// The same traffic as often as it is asked for, from now on.
+/// The same traffic as often as it is asked for: four seconds that end in the past.
 struct Traffic {
-    start: String,
+    exporters: &'static str,
+    window: String,
 }
 
+/// Two seconds after the begin of any window of 8 seconds, and two before its end.
+const START: &str = "2026-06-01T00:00:02Z";
+
 impl Traffic {
-    fn now() -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        let date = Command::new("date").args(["-u", "-d", &format!("@{now}"), "+%Y-%m-%dT%H:%M:%SZ"]).output().unwrap();
-        Self { start: String::from_utf8(date.stdout).unwrap().trim().to_owned() }
+    /// Windows of so many seconds. Collectors do not write in order of time.
+    fn of(exporters: &'static str, window_secs: u32) -> Self {
+        let order = "event_time = \"end\", out_of_order_secs = 6, idle_timeout_secs = 3";
+        Self { exporters, window: format!("type = \"tumbling\", size_secs = {window_secs}, {order}") }
     }
 
     /// `to`: `--udp` and where, or `--pcap` and the file.
     fn make(&self, to: [&str; 2]) {
-        let stream = ["--seconds", "4", "--rate", "300", "--hosts", "50", "--start", &self.start];
-        rows::generate(&[&stream[..], &to].concat());
+        let stream = ["--seconds", "4", "--rate", "300", "--hosts", "50", "--sampling", "10", "--start", START];
+        rows::generate(&[&stream[..], &["--exporters", self.exporters], &to].concat());
+    }
+
+    /// What a collector gets that listens on this port.
+    fn send(&self, port: u16) {
+        self.make(["--udp", &format!("127.0.0.1:{port}")]);
     }
 
     /// The rows that the engine makes of it by itself.
     fn direct(&self, brokers: &str, dir: &Path) -> (Rows, u64) {
         let pcap = dir.join("flows.pcap");
         self.make(["--pcap", pcap.to_str().unwrap()]);
-        let (rows, flows) = rows::of_capture(brokers, dir, &pcap, WINDOW);
-        assert!(flows > 1000 && rows.len() > 100, "{flows} flows, {} rows", rows.len());
+        let (rows, flows) = rows::of_capture(brokers, dir, &pcap, &self.window);
+        assert!(flows > 500 && rows.len() > 20, "{flows} flows, {} rows", rows.len());
         (rows, flows)
     }
 }
-
-/// nfacctd tells its cache in no order of time, and so does GoFlow2, whose datagrams are decoded side by side.
-const WINDOW: &str =
-    "type = \"tumbling\", size_secs = 1, event_time = \"end\", out_of_order_secs = 7, idle_timeout_secs = 3";
 
 /// An engine that reads a collector's topic.
 struct Reader {
@@ -97,11 +102,11 @@ struct Reader {
 }
 
 impl Reader {
-    fn start(brokers: &str, dir: &Path, topic: &str, format: &str) -> Self {
+    fn start(brokers: &str, dir: &Path, topic: &str, format: &str, traffic: &Traffic) -> Self {
         let (to, group) = (kafka::unique("rows"), kafka::unique("group"));
         kafka::create_topic(brokers, &to, 1);
         let source = rows::source(brokers, topic, &group, format, "");
-        let mut engine = Engine::start(dir, topic, &rows::config(brokers, &source, WINDOW, &to));
+        let mut engine = Engine::start(dir, topic, &rows::config(brokers, &source, &traffic.window, &to));
         engine.says("reads ");
         Self { engine, to }
     }
@@ -123,58 +128,82 @@ fn first(brokers: &str) -> (&str, &str) {
     brokers.split(',').next().unwrap().rsplit_once(':').unwrap()
 }
 
-/// As docs/formats.md has it, with two plugins that write the same records in different forms.
-fn nfacctd_conf(brokers: &str, port: u16, plain: &str, other: &str) -> String {
+/// As docs/formats.md has it. Each plugin writes the same records, to a topic and in forms of its own.
+fn nfacctd_conf(brokers: &str, port: u16, plugins: &[(&str, &str)]) -> String {
     let (host, broker_port) = first(brokers);
-    let mut conf = format!("daemonize: false\nnfacctd_ip: 127.0.0.1\nnfacctd_port: {port}\nplugins: kafka[a], kafka[b]\n");
-    for (name, topic) in [("a", plain), ("b", other)] {
-        conf += &format!("kafka_output[{name}]: json\nkafka_broker_host[{name}]: {host}\n");
-        conf += &format!("kafka_broker_port[{name}]: {broker_port}\nkafka_topic[{name}]: {topic}\n");
-        conf += &format!("kafka_refresh_time[{name}]: 1\n");
-        conf += &format!(
-            "aggregate[{name}]: src_host, dst_host, src_port, dst_port, proto, tcpflags, tos, in_iface, out_iface, peer_src_ip, sampling_rate, timestamp_start, timestamp_end\n"
-        );
+    let names: Vec<String> = (0..plugins.len()).map(|n| format!("kafka[p{n}]")).collect();
+    let mut conf = format!("daemonize: false\nnfacctd_ip: 127.0.0.1\nnfacctd_port: {port}\nplugins: {}\n", names.join(", "));
+    for (n, (topic, forms)) in plugins.iter().enumerate() {
+        let keys = [
+            "kafka_output: json",
+            &format!("kafka_broker_host: {host}"),
+            &format!("kafka_broker_port: {broker_port}"),
+            &format!("kafka_topic: {topic}"),
+            "kafka_refresh_time: 1",
+            "aggregate: src_host, dst_host, src_port, dst_port, proto, tcpflags, tos, in_iface, out_iface, peer_src_ip, sampling_rate, timestamp_start, timestamp_end",
+        ];
+        for line in keys.into_iter().chain(forms.split_terminator(';')) {
+            let (key, value) = line.split_once(": ").unwrap();
+            conf += &format!("{key}[p{n}]: {value}\n");
+        }
     }
-    conf + "kafka_markers[a]: true\ntimestamps_since_epoch[b]: true\nkafka_num_protos[b]: true\nkafka_multi_values[b]: 16384\n"
+    conf
 }
 
-#[test]
-fn nfacctd_before_kaminari_changes_nothing() {
-    const WHAT: &str = "nfacctd before kaminari";
-    let Some(brokers) = kafka::brokers(WHAT) else { return };
-    let Some(nfacctd) = tool(WHAT, "nfacctd", "KAMINARI_TEST_NFACCTD") else { return };
+/// nfacctd between exporters and engines, one engine for each of its plugins (their forms). What it wrote.
+fn nfacctd_before_kaminari(what: &str, traffic: &Traffic, forms: &[&str]) -> Option<Vec<String>> {
+    let brokers = kafka::brokers(what)?;
+    let nfacctd = tool(what, "nfacctd", "KAMINARI_TEST_NFACCTD")?;
     let version = Command::new(&nfacctd).arg("-V").output().unwrap();
     if !String::from_utf8_lossy(&version.stdout).lines().any(|line| line == "kafka") {
-        println!("SKIPPED: {WHAT}: {} was built without Kafka", nfacctd.display());
-        return;
+        println!("SKIPPED: {what}: {} was built without Kafka", nfacctd.display());
+        return None;
     }
     let dir = tempfile::tempdir().unwrap();
-    let [plain, other] = ["pmacct-names", "pmacct-numbers"].map(kafka::unique);
-    [&plain, &other].map(|topic| kafka::create_topic(&brokers, topic, 1));
-    let readers = [&plain, &other].map(|topic| Reader::start(&brokers, dir.path(), topic, "pmacct"));
+    let topics: Vec<String> = forms.iter().map(|_| kafka::unique("pmacct")).collect();
+    topics.iter().for_each(|topic| kafka::create_topic(&brokers, topic, 1));
+    let start = |topic| Reader::start(&brokers, dir.path(), topic, "pmacct", traffic);
+    let readers: Vec<Reader> = topics.iter().map(|topic| start(topic)).collect();
     let port = free_udp_port();
     let conf = dir.path().join("nfacctd.conf");
-    std::fs::write(&conf, nfacctd_conf(&brokers, port, &plain, &other)).unwrap();
+    let plugins: Vec<_> = topics.iter().map(String::as_str).zip(forms.iter().copied()).collect();
+    std::fs::write(&conf, nfacctd_conf(&brokers, port, &plugins)).unwrap();
     let mut command = Command::new(nfacctd);
     command.arg("-f").arg(&conf);
     let collector = Collector::start(command, dir.path().join("nfacctd.log"), port);
-    let traffic = Traffic::now();
-    traffic.make(["--udp", &format!("127.0.0.1:{port}")]);
+    traffic.send(port);
     let expected = traffic.direct(&brokers, dir.path());
-    for reader in readers {
-        reader.agrees(&brokers, &expected);
-    }
+    readers.into_iter().for_each(|reader| reader.agrees(&brokers, &expected));
     drop(collector);
-    // They are what they are meant to be.
-    let text = |topic: &str| -> Vec<String> {
-        kafka::consume_all(&brokers, topic, true).into_iter().map(|m| String::from_utf8(m.payload).unwrap()).collect()
+    let text = |topic: &String| -> String {
+        let all = kafka::consume_all(&brokers, topic, true);
+        all.into_iter().map(|m| String::from_utf8(m.payload).unwrap() + "\0").collect()
     };
-    let (plain, other) = (text(&plain), text(&other));
-    assert!(plain.iter().any(|m| m.contains("purge_init")) && plain.iter().any(|m| m.contains("purge_close")));
-    assert!(plain.iter().any(|m| m.contains("\"ip_proto\": \"udp\"")), "{}", plain[1]);
-    let date = |m: &String| m.contains("\"timestamp_end\": \"20");
-    assert!(plain.iter().any(date) && !other.iter().any(date), "{}", other[0]);
-    assert!(other.iter().any(|m| m.trim().contains('\n')), "several in a message: {}", other[0]);
+    Some(topics.iter().map(text).collect())
+}
+
+#[test]
+fn nfacctd_with_ipfix_changes_nothing() {
+    let forms = [
+        "kafka_markers: true",
+        "timestamps_since_epoch: true;kafka_num_protos: true;kafka_multi_values: 16384",
+        "timestamps_rfc3339: true",
+    ];
+    let traffic = Traffic::of("ipfix", 1);
+    let Some(written) = nfacctd_before_kaminari("nfacctd with IPFIX before kaminari", &traffic, &forms) else { return };
+    // They are what they are meant to be.
+    let has = |n: usize, text: &str| assert!(written[n].contains(text), "{text} in {:.3000}", written[n]);
+    let (date, tcp) = ("\"timestamp_end\": \"2026-06-01 00:00:0", "\"ip_proto\": \"tcp\"");
+    [date, tcp, "\"purge_init\"", "\"purge_close\""].map(|text| has(0, text));
+    ["\"timestamp_end\": \"178", "\"ip_proto\": \"6\"", "}\n{"].map(|text| has(1, text));
+    has(2, "\"timestamp_end\": \"2026-06-01T00:00:0");
+}
+
+/// pmacct makes whole seconds of the times of v5 and v9: of a window that holds them all nothing is lost.
+#[test]
+fn nfacctd_with_netflow_changes_nothing() {
+    let forms = ["", "timestamps_since_epoch: true"];
+    nfacctd_before_kaminari("nfacctd with NetFlow v5 and v9 before kaminari", &Traffic::of("v5,v9", 8), &forms);
 }
 
 fn goflow2_before_kaminari(format: &str, ours: &str) {
@@ -184,7 +213,8 @@ fn goflow2_before_kaminari(format: &str, ours: &str) {
     let dir = tempfile::tempdir().unwrap();
     let topic = kafka::unique("goflow2");
     kafka::create_topic(&brokers, &topic, 1);
-    let reader = Reader::start(&brokers, dir.path(), &topic, ours);
+    let traffic = Traffic::of("v5,v9,ipfix", 1);
+    let reader = Reader::start(&brokers, dir.path(), &topic, ours, &traffic);
     let port = free_udp_port();
     let mut command = Command::new(goflow2);
     // One worker: a template and the data behind it stay in order.
@@ -192,8 +222,7 @@ fn goflow2_before_kaminari(format: &str, ours: &str) {
     command.args(["-transport", "kafka", "-transport.kafka.brokers", &brokers, "-transport.kafka.topic", &topic]);
     command.args(["-transport.kafka.flushfreq", "100ms", "-format", format]);
     let collector = Collector::start(command, dir.path().join("goflow2.log"), port);
-    let traffic = Traffic::now();
-    traffic.make(["--udp", &format!("127.0.0.1:{port}")]);
+    traffic.send(port);
     reader.agrees(&brokers, &traffic.direct(&brokers, dir.path()));
     drop(collector);
 }
