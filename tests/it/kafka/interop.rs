@@ -132,7 +132,8 @@ fn first(brokers: &str) -> (&str, &str) {
 fn nfacctd_conf(brokers: &str, port: u16, plugins: &[(&str, &str)]) -> String {
     let (host, broker_port) = first(brokers);
     let names: Vec<String> = (0..plugins.len()).map(|n| format!("kafka[p{n}]")).collect();
-    let mut conf = format!("daemonize: false\nnfacctd_ip: 127.0.0.1\nnfacctd_port: {port}\nplugins: {}\n", names.join(", "));
+    let mut conf =
+        format!("daemonize: false\nnfacctd_ip: 127.0.0.1\nnfacctd_port: {port}\nplugins: {}\n", names.join(", "));
     for (n, (topic, forms)) in plugins.iter().enumerate() {
         let keys = [
             "kafka_output: json",
