@@ -227,7 +227,8 @@ fn poisoned(format: &str, more: &str) {
         rows::source(&brokers, &topic, &group, format, &format!("keyed = true\ndead_letter_topic = {dead:?}\n{more}"));
     let window = "type = \"tumbling\", size_secs = 1, event_time = \"end\", idle_timeout_secs = 1";
     let config = rows::config(&brokers, &source, window, &to);
-    let engine = Engine::start(dir.path(), "engine", &config);
+    let mut engine = Engine::start(dir.path(), "engine", &config);
+    engine.says("reads ");
     let read = || -> Vec<Letter> {
         let found = kafka::consume_all(&brokers, &dead, true);
         let mut found: Vec<Letter> = found.into_iter().map(|m| (m.key, m.payload, m.headers)).collect();

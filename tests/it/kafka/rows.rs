@@ -25,7 +25,7 @@ pub fn config(brokers: &str, source: &str, window: &str, to: &str) -> String {
          [pipelines.count]
          sources = [\"in\"]
          keys = [\"dst_addr\"]
-         features = [\"flows\", \"bytes\", \"packets\", \"uniq_src\", \"uniq_dst_port\", \"syn_share\", \"amp_port_share\"]
+         features = [\"flows\", \"packets_per_s\", \"uniq_src\", \"uniq_dst_port\", \"syn_share\", \"amp_port_share\"]
          window = {{ {window} }}
          detectors = [\"never\"]
          sinks = [\"rows\"]
