@@ -77,7 +77,8 @@ impl Traffic {
     /// `to`: `--udp` and where, or `--pcap` and the file.
     fn make(&self, to: [&str; 2]) {
         let stream = ["--seconds", "4", "--rate", "300", "--hosts", "50", "--sampling", "10", "--start", START];
-        rows::generate(&[&stream[..], &["--exporters", self.exporters], &to].concat());
+        let attack = ["--attack", "syn-flood@1+2:target=203.0.113.7,pps=20000,fps=100"];
+        rows::generate(&[&stream[..], &attack, &["--exporters", self.exporters], &to].concat());
     }
 
     /// What a collector gets that listens on this port.
@@ -91,6 +92,7 @@ impl Traffic {
         self.make(["--pcap", pcap.to_str().unwrap()]);
         let (rows, flows) = rows::of_capture(brokers, dir, &pcap, &self.window);
         assert!(flows > 500 && rows.len() > 20, "{flows} flows, {} rows", rows.len());
+        assert!(rows.values().any(|row| row["syn_share"].as_f64() > Some(0.9)));
         (rows, flows)
     }
 }
@@ -111,11 +113,15 @@ impl Reader {
         Self { engine, to }
     }
 
-    /// Waits for all rows and compares.
-    fn agrees(self, brokers: &str, (expected, flows): &(Rows, u64)) {
+    /// Waits for all rows and compares, but for the features that the collector is known to lose.
+    fn agrees(self, brokers: &str, (expected, flows): &(Rows, u64), lost: &[&str]) {
         let found = rows::of_flows(brokers, &self.to, *flows);
         let summary = self.engine.stop();
-        rows::assert_same(&found, expected);
+        let kept = |mut rows: Rows| {
+            rows.values_mut().for_each(|row| row.retain(|name, _| !lost.contains(&name.as_str())));
+            rows
+        };
+        rows::assert_same(&kept(found), &kept(expected.clone()));
         for name in ["kaminari_decode_errors_total", "kaminari_window_late_records_total"] {
             assert_eq!(counted(&summary, name, ""), 0.0, "{name}: {summary}");
         }
@@ -152,7 +158,7 @@ fn nfacctd_conf(brokers: &str, port: u16, plugins: &[(&str, &str)]) -> String {
 }
 
 /// nfacctd between exporters and engines, one engine for each of its plugins (their forms). What it wrote.
-fn nfacctd_before_kaminari(what: &str, traffic: &Traffic, forms: &[&str]) -> Option<Vec<String>> {
+fn nfacctd_before_kaminari(what: &str, traffic: &Traffic, forms: &[&str], lost: &[&str]) -> Option<Vec<String>> {
     let brokers = kafka::brokers(what)?;
     let nfacctd = tool(what, "nfacctd", "KAMINARI_TEST_NFACCTD")?;
     let version = Command::new(&nfacctd).arg("-V").output().unwrap();
@@ -174,7 +180,7 @@ fn nfacctd_before_kaminari(what: &str, traffic: &Traffic, forms: &[&str]) -> Opt
     let collector = Collector::start(command, dir.path().join("nfacctd.log"), port);
     traffic.send(port);
     let expected = traffic.direct(&brokers, dir.path());
-    readers.into_iter().for_each(|reader| reader.agrees(&brokers, &expected));
+    readers.into_iter().for_each(|reader| reader.agrees(&brokers, &expected, lost));
     drop(collector);
     let text = |topic: &String| -> String {
         let all = kafka::consume_all(&brokers, topic, true);
@@ -191,7 +197,10 @@ fn nfacctd_with_ipfix_changes_nothing() {
         "timestamps_rfc3339: true",
     ];
     let traffic = Traffic::of("ipfix", 1);
-    let Some(written) = nfacctd_before_kaminari("nfacctd with IPFIX before kaminari", &traffic, &forms) else { return };
+    // Of TCP flags in two bytes, as IANA has them, pmacct 1.7.7 takes the first, which is 0.
+    let lost = ["syn_share"];
+    let written = nfacctd_before_kaminari("nfacctd with IPFIX before kaminari", &traffic, &forms, &lost);
+    let Some(written) = written else { return };
     // They are what they are meant to be.
     let has = |n: usize, text: &str| assert!(written[n].contains(text), "{text} in {:.3000}", written[n]);
     let (date, tcp) = ("\"timestamp_end\": \"2026-06-01 00:00:0", "\"ip_proto\": \"tcp\"");
@@ -204,7 +213,7 @@ fn nfacctd_with_ipfix_changes_nothing() {
 #[test]
 fn nfacctd_with_netflow_changes_nothing() {
     let forms = ["", "timestamps_since_epoch: true"];
-    nfacctd_before_kaminari("nfacctd with NetFlow v5 and v9 before kaminari", &Traffic::of("v5,v9", 8), &forms);
+    nfacctd_before_kaminari("nfacctd with NetFlow v5 and v9 before kaminari", &Traffic::of("v5,v9", 8), &forms, &[]);
 }
 
 fn goflow2_before_kaminari(format: &str, ours: &str) {
@@ -224,7 +233,7 @@ fn goflow2_before_kaminari(format: &str, ours: &str) {
     command.args(["-transport.kafka.flushfreq", "100ms", "-format", format]);
     let collector = Collector::start(command, dir.path().join("goflow2.log"), port);
     traffic.send(port);
-    reader.agrees(&brokers, &traffic.direct(&brokers, dir.path()));
+    reader.agrees(&brokers, &traffic.direct(&brokers, dir.path()), &[]);
     drop(collector);
 }
 
