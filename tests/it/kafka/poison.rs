@@ -1,5 +1,6 @@
 //! Messages that no decoder can read, among good ones, in every format: each goes to the dead-letter topic as it came, with
-//! its key, the reason and its place; all others are counted; the group's position goes past them.
+//! its key, the reason and its place; all others are counted; the group's position goes past them. And what a decoder has
+//! to remember from message to message outlives a crash.
 
 use super::engine::{Engine, counted, wait_for};
 use super::rows;
@@ -175,6 +176,7 @@ fn messages(format: &str, good: &Good) -> (Vec<Record>, Vec<(Vec<u8>, &'static s
 }
 
 const PARTITIONS: i32 = 2;
+const WINDOW: &str = "type = \"tumbling\", size_secs = 1, event_time = \"end\", idle_timeout_secs = 1";
 
 /// What a dead letter has: key, value, headers.
 type Letter = (Option<Vec<u8>>, Vec<u8>, Vec<(String, Vec<u8>)>);
@@ -227,8 +229,7 @@ fn poisoned(format: &str, more: &str) {
     let keyed = !matches!(format, "netflow" | "rawflow");
     let more = format!("keyed = {keyed}\ndead_letter_topic = {dead:?}\n{more}");
     let source = rows::source(&brokers, &topic, &group, format, &more);
-    let window = "type = \"tumbling\", size_secs = 1, event_time = \"end\", idle_timeout_secs = 1";
-    let config = rows::config(&brokers, &source, window, &to);
+    let config = rows::config(&brokers, &source, WINDOW, &to);
     let mut engine = Engine::start(dir.path(), "engine", &config);
     engine.says("reads ");
     let read = || -> Vec<Letter> {
@@ -240,11 +241,7 @@ fn poisoned(format: &str, more: &str) {
     wait_for("the dead letters", || (read().len() >= letters.len()).then_some(()));
     // It goes on.
     kafka::produce(&brokers, &topic, place(records.len(), &last), [last.clone()]);
-    wait_for("positions at the end", || {
-        let committed = kafka::committed(&brokers, &group, &topic);
-        let at = committed.iter().map(|(p, next, _)| (*p, *next));
-        at.eq(kafka::end_offsets(&brokers, &topic)).then_some(())
-    });
+    at_the_end(&brokers, &group, &topic);
     let summary = engine.stop();
     letters.sort();
     assert_eq!(read(), letters);
@@ -258,6 +255,53 @@ fn poisoned(format: &str, more: &str) {
         assert_eq!(count("kaminari_decode_errors_total", reason), of, "{reason}: {summary}");
     }
     assert_eq!(rows::sum(&rows::rows(&brokers, &to), "flows"), good.flows as f64);
+}
+
+/// Waits until the group has committed all that there is.
+fn at_the_end(brokers: &str, group: &str, topic: &str) {
+    wait_for("positions at the end", || {
+        let committed = kafka::committed(brokers, group, topic);
+        let at = committed.iter().map(|(p, next, _)| (*p, *next));
+        at.eq(kafka::end_offsets(brokers, topic)).then_some(())
+    });
+}
+
+/// Exporters tell their templates once in a while: a process that takes over has those of the one that died.
+fn templates_outlive_a_crash(format: &str) {
+    let Some(brokers) = kafka::brokers(&format!("templates of format {format}")) else { return };
+    let good = good(&brokers);
+    let (records, _) = messages(format, good);
+    let [topic, to, group] = ["templates", "rows", "group"].map(kafka::unique);
+    kafka::create_topic(&brokers, &topic, 1);
+    kafka::create_topic(&brokers, &to, 1);
+    let (first, second) = records.split_at(records.len() / 2);
+    kafka::produce(&brokers, &topic, 0, first.to_vec());
+    let dir = tempfile::tempdir().unwrap();
+    let source = rows::source(&brokers, &topic, &group, format, "");
+    let engine = format!("[engine]\nstate_dir = {:?}\n", dir.path().join("state"));
+    let config = engine + &rows::config(&brokers, &source, WINDOW, &to);
+    let before = Engine::start(dir.path(), "before", &config);
+    at_the_end(&brokers, &group, &topic);
+    before.kill();
+    let told = rows::sum(&rows::rows(&brokers, &to), "flows") as u64;
+    kafka::produce(&brokers, &topic, 0, second.to_vec());
+    let after = Engine::start(dir.path(), "after", &config);
+    at_the_end(&brokers, &group, &topic);
+    let summary = after.stop();
+    let count = |name: &str| counted(&summary, name, "") as u64;
+    assert_eq!(count("kaminari_decode_missing_template_total"), 0, "{summary}");
+    assert_eq!(told + count("kaminari_decode_flows_total"), good.flows, "{summary}");
+    assert!(told > 0 && told < good.flows, "{told} of {}", good.flows);
+}
+
+#[test]
+fn templates_of_netflow_outlive_a_crash() {
+    templates_outlive_a_crash("netflow");
+}
+
+#[test]
+fn templates_of_rawflow_outlive_a_crash() {
+    templates_outlive_a_crash("rawflow");
 }
 
 #[test]
