@@ -146,9 +146,9 @@ fn origin(message: &RawFlow<'_>, frame: &Frame) -> Result<Frame, foreign::Bad> {
 /// year 5138.
 fn nanos(time: u64) -> u64 {
     let unit = match time {
-        ..100_000_000_000 => SECOND,
-        ..100_000_000_000_000 => MILLISECOND,
-        ..100_000_000_000_000_000 => 1_000,
+        0..100_000_000_000 => SECOND,
+        100_000_000_000..100_000_000_000_000 => MILLISECOND,
+        100_000_000_000_000..100_000_000_000_000_000 => 1_000,
         _ => 1,
     };
     time.saturating_mul(unit)
