@@ -304,6 +304,44 @@ fn templates_of_rawflow_outlive_a_crash() {
     templates_outlive_a_crash("rawflow");
 }
 
+/// An IPFIX message of one set.
+fn ipfix(set: u16, body: &[u8]) -> Vec<u8> {
+    let len = 20 + body.len() as u16;
+    let mut out = [10u16.to_be_bytes(), len.to_be_bytes()].concat();
+    out.extend(1_767_225_600u32.to_be_bytes());
+    out.extend([0; 8]);
+    out.extend([set.to_be_bytes(), (len - 16).to_be_bytes()].concat());
+    out.extend(body);
+    out
+}
+
+#[test]
+fn a_template_is_not_blamed_for_the_data_that_waited() {
+    let Some(brokers) = kafka::brokers("whose fault it is") else { return };
+    let [topic, dead, to, group] = ["late", "dead", "rows", "group"].map(kafka::unique);
+    [&topic, &dead, &to].map(|topic| kafka::create_topic(&brokers, topic, 1));
+    // Source, destination, bytes; a record, and what is none.
+    let template = [300u16, 3, 8, 4, 12, 4, 1, 4].map(u16::to_be_bytes).concat();
+    let record = [192, 0, 2, 1, 198, 51, 100, 7, 0, 0, 0, 9];
+    let torn = [&record[..], &[1; 9]].concat();
+    let payloads = [ipfix(300, &torn), ipfix(2, &template), ipfix(300, &record), ipfix(300, &torn)];
+    let message =
+        |payload: &Vec<u8>| Record { key: Some(b"192.0.2.9".to_vec()), payload: payload.clone(), headers: vec![] };
+    kafka::produce(&brokers, &topic, 0, payloads.iter().map(message));
+    let dir = tempfile::tempdir().unwrap();
+    let source = rows::source(&brokers, &topic, &group, "netflow", &format!("dead_letter_topic = {dead:?}"));
+    let window = WINDOW.replace("end", "received");
+    let engine = Engine::start(dir.path(), "engine", &rows::config(&brokers, &source, &window, &to));
+    at_the_end(&brokers, &group, &topic);
+    let summary = engine.stop();
+    assert_eq!(counted(&summary, "kaminari_decode_flows_total", ""), 3.0, "{summary}");
+    assert_eq!(counted(&summary, "kaminari_decode_errors_total", "truncated_record"), 2.0, "{summary}");
+    let letters = kafka::consume_all(&brokers, &dead, true);
+    let origins: Vec<_> = letters.iter().map(|m| String::from_utf8_lossy(&m.headers[2].1).into_owned()).collect();
+    assert_eq!(origins, [format!("{topic}/0/3")]);
+    assert_eq!(letters[0].payload, payloads[3]);
+}
+
 #[test]
 fn netflow() {
     poisoned("netflow", "");
