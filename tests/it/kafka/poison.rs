@@ -319,7 +319,7 @@ fn ipfix(set: u16, body: &[u8]) -> Vec<u8> {
 fn a_template_is_not_blamed_for_the_data_that_waited() {
     let Some(brokers) = kafka::brokers("whose fault it is") else { return };
     let [topic, dead, to, group] = ["late", "dead", "rows", "group"].map(kafka::unique);
-    [&topic, &dead, &to].map(|topic| kafka::create_topic(&brokers, topic, 1));
+    [&topic, &dead, &to].iter().for_each(|topic| kafka::create_topic(&brokers, topic.as_str(), 1));
     // Source, destination, bytes; a record, and what is none.
     let template = [300u16, 3, 8, 4, 12, 4, 1, 4].map(u16::to_be_bytes).concat();
     let record = [192, 0, 2, 1, 198, 51, 100, 7, 0, 0, 0, 9];
