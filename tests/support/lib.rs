@@ -60,6 +60,23 @@ pub fn free_udp_port() -> u16 {
     std::net::UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("loopback has a free port").port()
 }
 
+/// Another project's program: the file or the folder that the environment variable names, in the search path, or where
+/// `cargo xtask test`, Go and Debian put such things. Or `None` with a line that says what is skipped.
+pub fn tool(what: &str, name: &str, var: &str) -> Option<PathBuf> {
+    let env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let own = env(var).map(PathBuf::from).map(|path| if path.is_dir() { path.join(name) } else { path });
+    let path = env("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.extend([root().join("target/tools"), "/usr/sbin".into(), "/usr/local/sbin".into()]);
+    let gopath = env("GOPATH").map(PathBuf::from).or_else(|| Some(PathBuf::from(env("HOME")?).join("go")));
+    folders.extend(gopath.map(|go| go.join("bin")));
+    let found = own.or_else(|| folders.into_iter().map(|dir| dir.join(name)).find(|path| path.is_file()));
+    if found.is_none() {
+        println!("SKIPPED: {what}: no {name} (`cargo xtask test` brings it where it can; else {var} says where it is)");
+    }
+    found
+}
+
 /// libtorch and the shared object that speaks for it (`cargo xtask test --torch` brings them), or `None` with a line that
 /// says what is skipped.
 pub fn libtorch(what: &str) -> Option<(PathBuf, PathBuf)> {

@@ -13,6 +13,7 @@ mod report;
 mod shell;
 mod summary;
 mod test;
+mod tools;
 mod torch;
 
 use clap::{Parser, Subcommand};

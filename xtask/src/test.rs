@@ -1,7 +1,7 @@
 //! All that must pass, in one command, with one line at the end that counts.
 
 use crate::shell::{cargo, must, say, show, works};
-use crate::{kafka, layers, plugins, torch};
+use crate::{kafka, layers, plugins, tools, torch};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "kaminari-torch"];
 
 /// Runs `test`. Fetches what is missing: the guest target (by rustup), crates (by cargo), Kafka (by Maven) and, for
-/// `torch`, libtorch (by pip). A Kafka broker that cannot be had fails a `strict` run; in others its tests are skipped.
+/// `torch`, libtorch (by pip); for tests beside other collectors pmacct (by apt-get, as root) and GoFlow2 (by go), whose tests are
+/// skipped where these cannot be had. A Kafka broker that cannot be had fails a `strict` run; in others its tests are skipped.
 pub fn run(torch: bool, args: &[String], strict: bool) -> Result<()> {
     say("fetching crates where they are missing, then building plugins, the program and the tests");
     plugins::run()?;
@@ -72,6 +73,7 @@ fn tests(torch: bool, args: &[String], strict: bool) -> Result<bool> {
     match &kafka {
         Ok(kafka) => {
             workspace.envs(kafka.env.iter().map(|(name, value)| (name, value)));
+            workspace.envs(tools::for_tests());
         }
         Err(error) if strict => {
             println!("FAILED: {error:#}");

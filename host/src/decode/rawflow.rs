@@ -92,6 +92,14 @@ impl Decoder for RawflowDecoder {
     fn stats(&self) -> &DecodeStats {
         self.netflow.stats()
     }
+
+    fn save(&self) -> Vec<u8> {
+        self.netflow.save()
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+        self.netflow.restore(saved)
+    }
 }
 
 /// Fields in another wire type than theirs, or a message without a payload: no RawFlow.
@@ -138,9 +146,9 @@ fn origin(message: &RawFlow<'_>, frame: &Frame) -> Result<Frame, foreign::Bad> {
 /// year 5138.
 fn nanos(time: u64) -> u64 {
     let unit = match time {
-        ..100_000_000_000 => SECOND,
-        ..100_000_000_000_000 => MILLISECOND,
-        ..100_000_000_000_000_000 => 1_000,
+        0..100_000_000_000 => SECOND,
+        100_000_000_000..100_000_000_000_000 => MILLISECOND,
+        100_000_000_000_000..100_000_000_000_000_000 => 1_000,
         _ => 1,
     };
     time.saturating_mul(unit)
@@ -217,6 +225,32 @@ mod tests {
         assert_eq!(exporter(&mut d, &not_used, NO_PEER), "192.0.2.9");
         assert_eq!(exporter(&mut d, &message(0, &v5(), &[], true), peer), "203.0.113.1");
         assert_eq!(d.stats().refusals, 0);
+    }
+
+    /// A v9 datagram: one set.
+    fn v9(set: u16, body: &[u8]) -> Vec<u8> {
+        let mut b = [0, 9, 0, 1].to_vec();
+        b.extend(1_000_000u32.to_be_bytes());
+        b.extend(1_700_000_000u32.to_be_bytes());
+        b.extend([0; 8]);
+        b.extend(set.to_be_bytes());
+        b.extend((body.len() as u16 + 4).to_be_bytes());
+        b.extend(body);
+        message(1, &b, &[192, 0, 2, 9], true)
+    }
+
+    #[test]
+    fn templates_are_kept_from_message_to_message_and_from_life_to_life() {
+        // Template 256: the destination's address.
+        let template = v9(0, &[1, 0, 0, 1, 0, 12, 0, 4]);
+        let data = v9(256, &[198, 51, 100, 7]);
+        let mut d = decoder();
+        assert_eq!(feed(&mut d, &template, NO_PEER), []);
+        assert_eq!(feed(&mut d, &data, NO_PEER).len(), 1);
+        let mut next = decoder();
+        next.restore(&d.save()).unwrap();
+        assert_eq!(feed(&mut next, &data, NO_PEER)[0].dst_addr.to_string(), "198.51.100.7");
+        assert_eq!(next.stats().missing_template, 0);
     }
 
     #[test]

@@ -86,14 +86,6 @@ reasons! {
     }
 }
 
-impl Refusal {
-    /// True for a reason that may rise while another frame than the refused one is decoded: data sets wait for their
-    /// template, and it is a later frame that gives them up.
-    pub const fn may_be_late(self) -> bool {
-        matches!(self, Refusal::MissingTemplate)
-    }
-}
-
 /// Reasons that there are.
 pub const REFUSALS: usize = Refusal::ALL.len();
 const ORIGINS: usize = RateOrigin::ALL.len();
@@ -116,6 +108,9 @@ pub struct DecodeStats {
     pub refusals: u64,
     /// Datagrams, sets or records refused, by [`Refusal`].
     pub errors: [u64; REFUSALS],
+    /// Of these: bytes of an earlier frame, which waited for their template. The frame that is decoded when they are
+    /// refused is not to blame.
+    pub late_errors: [u64; REFUSALS],
     /// Bytes left undecoded, by [`Refusal`].
     pub undecoded_bytes: [u64; REFUSALS],
     /// Bytes of data sets that became records (v5 and v7: bytes of records).
@@ -159,10 +154,24 @@ impl DecodeStats {
         self.undecoded_bytes[why as usize] += bytes as u64;
     }
 
-    /// The reasons that rose since `errors` was `before`.
+    /// What rose since `errors` was `before` was the fault of an earlier frame.
+    #[cold]
+    pub(crate) fn blame_earlier(&mut self, before: &[u64; REFUSALS]) {
+        for (late, (now, before)) in self.late_errors.iter_mut().zip(self.errors.iter().zip(before)) {
+            *late += now - before;
+        }
+    }
+
+    /// Refusals by reason that were the fault of the frame in which they were found.
+    pub fn own_errors(&self) -> [u64; REFUSALS] {
+        std::array::from_fn(|i| self.errors[i] - self.late_errors[i])
+    }
+
+    /// The reasons for which something of the frames since [`own_errors`](Self::own_errors) was `before` was refused.
     #[cold]
     pub fn reasons_since(&self, before: &[u64; REFUSALS]) -> Vec<Refusal> {
-        Refusal::ALL.iter().copied().filter(|why| self.errors[*why as usize] > before[*why as usize]).collect()
+        let now = self.own_errors();
+        Refusal::ALL.iter().copied().filter(|why| now[*why as usize] > before[*why as usize]).collect()
     }
 
     /// Flow records of all types.
@@ -338,6 +347,17 @@ mod tests {
         stats.refuse(Refusal::BadLine, 1);
         assert_eq!(stats.reasons_since(&before), [Refusal::BadLine, Refusal::NoAddress]);
         assert_eq!(stats.refusals, stats.errors_total());
+    }
+
+    #[test]
+    fn a_frame_is_not_blamed_for_an_earlier_one() {
+        let mut stats = DecodeStats::default();
+        let before = stats.errors;
+        stats.refuse(Refusal::MissingTemplate, 21);
+        stats.blame_earlier(&before);
+        stats.refuse(Refusal::BadSetLength, 1);
+        assert_eq!(stats.reasons_since(&before), [Refusal::BadSetLength]);
+        assert_eq!(stats.errors_total(), 2);
     }
 
     #[test]

@@ -2,8 +2,12 @@
 //! skipped.
 
 mod broker;
+mod collectors;
 pub mod engine;
 mod faults;
+mod interop;
 mod memory;
+mod poison;
 mod proof;
+mod rows;
 mod stream;

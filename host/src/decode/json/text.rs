@@ -185,7 +185,7 @@ fn pairs(text: u128) -> Option<u128> {
     const MARKS: u128 = 0xff << 32 | 0xff << 56 | 0xff << 104;
     let digits = (text & !BETWEEN) ^ FORM;
     // Every digit is now 0..=9, every mark 0; more than 9 carries into the upper half of its byte.
-    let wrong = (digits | (digits & (ONES * 0x0f)) + ONES * 6) & (ONES * 0xf0) | digits & MARKS;
+    let wrong = (digits | ((digits & (ONES * 0x0f)) + ONES * 6)) & (ONES * 0xf0) | digits & MARKS;
     if wrong != 0 { None } else { Some(digits * 10 + (digits >> 8)) }
 }
 

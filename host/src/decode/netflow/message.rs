@@ -101,6 +101,7 @@ impl NetflowDecoder {
         let Some(scope) = exporter.domain(flow_type, header.domain, now_ns, all) else {
             return self.stats.refuse(Refusal::DomainLimit, bytes.len());
         };
+        self.pending.next_frame();
         let Scope { domain, sampling, held } = scope;
         let mut origin = Origin {
             sampler_address: Addr::from(peer),
@@ -117,7 +118,7 @@ impl NetflowDecoder {
             work.stats.refuse(Refusal::BadLength, bytes.len() - header.end);
         }
         let before = domain.layouts.held();
-        let errors_before = work.stats.errors_total();
+        let errors_before = work.stats.own_errors();
         // Data records of this message; None once some could not be counted.
         let mut records = Some(0u32);
         let mut rest = &bytes[header.sets_at..header.end];
@@ -176,11 +177,15 @@ impl NetflowDecoder {
                 }
                 domain.layouts.insert(id, layout);
                 for waiting in self.pending.take(key(id), work.stats) {
+                    let before = work.stats.errors;
                     let _ = work.data_set(domain, sampling, &waiting.origin, id, &waiting.body);
+                    if waiting.is_earlier {
+                        work.stats.blame_earlier(&before);
+                    }
                 }
             }
         }
-        if bytes.len() < header.announced && work.stats.errors_total() == errors_before {
+        if bytes.len() < header.announced && work.stats.own_errors() == errors_before {
             // Cut between two sets: nothing else has noticed.
             work.stats.refuse(Refusal::BadLength, 0);
         }

@@ -23,6 +23,8 @@ pub(super) struct Waiting {
     key: Key,
     pub origin: Origin,
     pub body: Box<[u8]>,
+    /// It came in an earlier frame than the one that takes it out.
+    pub is_earlier: bool,
 }
 
 /// All of them. Taking a template's sets costs nothing when it has none: a datagram may bring hundreds of templates
@@ -34,13 +36,20 @@ pub(super) struct Pending {
     /// Numbers of the sets that wait for a template, oldest first.
     by_key: HashMap<Key, VecDeque<u64>>,
     arrived: u64,
+    /// Up to this number they came in earlier frames than the one at hand.
+    earlier: u64,
     held: usize,
     limit: usize,
 }
 
 impl Pending {
     pub fn new(limit: usize) -> Self {
-        Self { sets: BTreeMap::new(), by_key: HashMap::new(), arrived: 0, held: 0, limit }
+        Self { sets: BTreeMap::new(), by_key: HashMap::new(), arrived: 0, earlier: 0, held: 0, limit }
+    }
+
+    /// A new frame begins.
+    pub fn next_frame(&mut self) {
+        self.earlier = self.arrived;
     }
 
     /// Keeps a copy of a set, or counts its bytes as lost.
@@ -57,13 +66,17 @@ impl Pending {
         stats.pending_bytes += body.len() as u64;
         self.arrived += 1;
         self.by_key.entry(key).or_default().push_back(self.arrived);
-        self.sets.insert(self.arrived, Waiting { key, origin, body: body.into() });
+        self.sets.insert(self.arrived, Waiting { key, origin, body: body.into(), is_earlier: false });
     }
 
     /// Takes out the sets that waited for this template.
     pub fn take(&mut self, key: Key, stats: &mut DecodeStats) -> Vec<Waiting> {
         let numbers = self.by_key.remove(&key).unwrap_or_default();
-        let found: Vec<Waiting> = numbers.iter().filter_map(|number| self.sets.remove(number)).collect();
+        let taken = |number: &u64| {
+            let set = self.sets.remove(number)?;
+            Some(Waiting { is_earlier: *number <= self.earlier, ..set })
+        };
+        let found: Vec<Waiting> = numbers.iter().filter_map(taken).collect();
         for set in &found {
             self.held -= set.body.len() + OVERHEAD;
             stats.pending_replayed += 1;
@@ -74,7 +87,7 @@ impl Pending {
 
     /// False when there is none.
     fn give_up_oldest(&mut self, stats: &mut DecodeStats) -> bool {
-        let Some((_, set)) = self.sets.pop_first() else { return false };
+        let Some((number, set)) = self.sets.pop_first() else { return false };
         if let Some(numbers) = self.by_key.get_mut(&set.key) {
             numbers.pop_front();
             if numbers.is_empty() {
@@ -84,7 +97,11 @@ impl Pending {
         self.held -= set.body.len() + OVERHEAD;
         stats.pending_expired += 1;
         stats.pending_bytes -= set.body.len() as u64;
+        let before = stats.errors;
         stats.refuse(Refusal::MissingTemplate, set.body.len());
+        if number <= self.earlier {
+            stats.blame_earlier(&before);
+        }
         true
     }
 }

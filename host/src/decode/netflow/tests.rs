@@ -176,6 +176,33 @@ fn waiting_data_is_bounded() {
     assert_eq!(out.last().unwrap().bytes, 99, "the newest are kept");
 }
 
+/// What the frame itself is refused for.
+fn own(d: &mut NetflowDecoder, bytes: &[u8]) -> Vec<Refusal> {
+    let before = d.stats().own_errors();
+    feed(d, bytes);
+    d.stats().reasons_since(&before)
+}
+
+#[test]
+fn a_datagram_is_not_blamed_for_what_waited() {
+    let mut d = decoder(DecodeOptions { pending_bytes: 600, ..Default::default() });
+    // Two fit; the third gives up the first.
+    for n in 0..3 {
+        assert_eq!(own(&mut d, &Datagram::new(true).set(300, &five(n)).encode()), []);
+    }
+    assert_eq!(d.stats().errors[Refusal::MissingTemplate as usize], 1);
+    // No whole number of records.
+    let torn = [&five(9)[..], &[1; 9]].concat();
+    let mut d = decoder(DecodeOptions::default());
+    assert_eq!(own(&mut d, &Datagram::new(true).set(300, &torn).encode()), []);
+    assert_eq!(own(&mut d, &Datagram::new(true).template(300, FIVE).encode()), [], "it was the other one");
+    assert_eq!(d.stats().errors[Refusal::TruncatedRecord as usize], 1);
+    let both = Datagram::new(true).set(301, &torn).template(301, FIVE).encode();
+    assert_eq!(own(&mut d, &both), [Refusal::TruncatedRecord]);
+    let mut never = decoder(DecodeOptions { pending_bytes: 0, ..Default::default() });
+    assert_eq!(own(&mut never, &Datagram::new(true).set(300, &five(1)).encode()), [Refusal::MissingTemplate]);
+}
+
 #[test]
 fn a_template_takes_its_own_sets_and_leaves_the_others() {
     let mut d = decoder(DecodeOptions { pending_bytes: 1500, ..Default::default() });

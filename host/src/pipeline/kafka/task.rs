@@ -151,15 +151,16 @@ impl Task {
             }
             let bytes = messages.frames.bytes(frame);
             let before = self.decoder.stats().refusals;
-            let errors = self.letters.is_some().then(|| self.decoder.stats().errors);
+            let errors = self.letters.is_some().then(|| self.decoder.stats().own_errors());
             self.decoder.frame(bytes, frame, &mut self.builder);
             if self.decoder.stats().refusals != before
                 && offset >= seen
                 && let Some((letters, errors)) = self.letters.as_ref().zip(errors)
             {
-                let reasons = self.decoder.stats().reasons_since(&errors);
-                let reason = reasons.first().map_or("unknown", |r| r.name());
-                letters.send(&self.source, reason, format!("{at}/{offset}"), messages.key(i), bytes);
+                // None: the message only ended the waiting of an earlier one's data.
+                if let Some(reason) = self.decoder.stats().reasons_since(&errors).first() {
+                    letters.send(&self.source, reason.name(), format!("{at}/{offset}"), messages.key(i), bytes);
+                }
             }
             self.parts[number].next = offset + 1;
         }
