@@ -171,7 +171,7 @@ fn a_sweep_touches_only_its_lane_and_only_old_leavings() {
         let file = File::create(folder.path().join("deep/er").join(name)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
     }
-    store.sweep("ddos", "no such").unwrap();
+    store.sweep("ddos", "missing").unwrap();
     assert_eq!(names(folder.path()).len(), 8, "nothing is older than what is not there");
     let at = |id: &str, secs: u64| {
         let file =
