@@ -26,6 +26,16 @@ pub enum SettingsError {
     Client(String),
 }
 
+impl SettingsError {
+    /// The key of the component that is at fault.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Reserved(..) | Self::Client(_) => "client",
+            Self::Secret { .. } | Self::Login(_) => "security",
+        }
+    }
+}
+
 impl From<rdkafka::error::KafkaError> for SettingsError {
     fn from(error: rdkafka::error::KafkaError) -> Self {
         use rdkafka::error::KafkaError::ClientConfig;

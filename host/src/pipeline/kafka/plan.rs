@@ -58,7 +58,7 @@ pub(in crate::pipeline) fn problems(plan: &Plan, environment: bool) -> Vec<Probl
         let at = |key: &str| format!("sources.{}.{key}", component.id);
         for (key, list) in [("brokers", &config.brokers), ("topics", &config.topics)] {
             if list.is_empty() || list.iter().any(|entry| entry.trim().is_empty()) {
-                let message = format!("`{}` names none", at(key));
+                let message = format!("`{}` is empty, or one of it is", at(key));
                 out.push(problem(at(key), message, "name one or more"));
             }
         }
@@ -72,11 +72,7 @@ pub(in crate::pipeline) fn problems(plan: &Plan, environment: bool) -> Vec<Probl
         if let Err(error) = client(&config.brokers, &config.security, &config.client)
             && counts(&error)
         {
-            out.push(problem(
-                format!("sources.{}", component.id),
-                format!("source `{}`: {error}", component.id),
-                "see docs/kafka.md",
-            ));
+            out.push(problem(at(error.key()), format!("source `{}`: {error}", component.id), "see docs/kafka.md"));
         }
         if !config.exactly_once {
             continue;
@@ -106,7 +102,8 @@ pub(in crate::pipeline) fn problems(plan: &Plan, environment: bool) -> Vec<Probl
     for (component, config) in sinks(plan) {
         let at = |key: &str| format!("sinks.{}.{key}", component.id);
         if config.brokers.is_empty() || config.brokers.iter().any(|entry| entry.trim().is_empty()) {
-            out.push(problem(at("brokers"), format!("`{}` names none", at("brokers")), "name one or more"));
+            let message = format!("`{}` is empty, or one of it is", at("brokers"));
+            out.push(problem(at("brokers"), message, "name one or more"));
         }
         if config.topic.trim().is_empty() {
             out.push(problem(at("topic"), format!("`{}` is empty", at("topic")), "name the topic"));
@@ -114,11 +111,7 @@ pub(in crate::pipeline) fn problems(plan: &Plan, environment: bool) -> Vec<Probl
         if let Err(error) = client(&config.brokers, &config.security, &config.client)
             && counts(&error)
         {
-            out.push(problem(
-                format!("sinks.{}", component.id),
-                format!("sink `{}`: {error}", component.id),
-                "see docs/kafka.md",
-            ));
+            out.push(problem(at(error.key()), format!("sink `{}`: {error}", component.id), "see docs/kafka.md"));
         }
     }
     out
