@@ -131,7 +131,9 @@ impl Stream {
         generate.args(["generate", "flows", "--rate", &rate, "--seconds", &length, "--hosts", "20000", "--pcap"]);
         generate.arg(&pcap).arg("--truth").arg(&truth).stderr(Stdio::null());
         let attacks = attacks(seconds);
-        attacks.iter().for_each(|attack| drop(generate.args(["--attack", attack])));
+        for attack in &attacks {
+            generate.args(["--attack", attack]);
+        }
         must(&mut generate)?;
         let flows = Truth::parse(&std::fs::read_to_string(&truth)?)?.flows();
         say(&format!("{flows} flow records at {rate}/s of event time, {} attacks", attacks.len()));
