@@ -15,7 +15,7 @@ use kaminari::pipeline;
 
 const CONFIG: &str = include_str!("../../configs/detector.toml");
 /// Flows a second of event time.
-const RATES: [f64; 3] = [10_000.0, 50_000.0, 300_000.0];
+const RATES: [f64; 3] = [10_000.0, 100_000.0, 300_000.0];
 /// Until the window is full.
 const WARM_UP_SECONDS: usize = 11;
 

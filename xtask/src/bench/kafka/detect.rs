@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 const SETTLE: Duration = Duration::from_secs(4);
 const POLL: Duration = Duration::from_millis(50);
 const READ_WITHIN: Duration = Duration::from_secs(240);
-/// Between an attack and the busiest of 20,000 hosts.
-const LIMIT: f64 = 100_000.0;
+/// Packets a second between an attack and the busiest prefix.
+const LIMIT: f64 = 1_000_000.0;
 
 /// Who reads.
 pub struct Group {

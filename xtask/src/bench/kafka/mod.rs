@@ -17,7 +17,7 @@ use stream::{Format, Stream, Topic};
 /// Repetitions of each case.
 const REPETITIONS: usize = 3;
 /// The usual stream: flows a second of event time, seconds.
-const USUAL: (u32, u32) = (50_000, 40);
+const USUAL: (u32, u32) = (100_000, 24);
 /// One with few flows a second, where windows cost more per flow.
 const SLOW: (u32, u32) = (10_000, 60);
 const SCALE_GOAL: f64 = 1.5;
