@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use std::time::{Duration, Instant};
 
 /// Between the ends of the log and the end of the processes: idle partitions close their windows, incidents leave.
-const SETTLE: Duration = Duration::from_secs(4);
+const SETTLE: Duration = Duration::from_millis(2500);
 const POLL: Duration = Duration::from_millis(50);
 const READ_WITHIN: Duration = Duration::from_secs(240);
 /// Packets a second between an attack and the busiest prefix.
