@@ -3,14 +3,17 @@
 //! (`bench,case,unit,value,rep`). Refused: a stage that loses a record while it is measured.
 //!
 //! `cargo xtask bench` runs it with everything else; alone:
-//! `cargo run --release -p kaminari-bench -- target/plugins [decode|formats|window|plugin|inference]...`, or
-//! `... -- torch LIBTORCH LIBRARY [MAX-ROWS]`.
+//! `cargo run --release -p kaminari-bench -- target/plugins [decode|formats|window|pmacct|plugin|inference]...`, or
+//! `... -- torch LIBTORCH LIBRARY [MAX-ROWS]`. `kafka.rs` has verbs of its own.
 
 mod decode;
 mod formats;
 mod inference;
+mod kafka;
 mod measure;
+mod messages;
 mod plugin;
+mod pmacct;
 mod torch;
 mod traffic;
 mod window;
@@ -22,10 +25,11 @@ type Error = Box<dyn std::error::Error>;
 type Outcome = Result<(), Error>;
 type Bench = fn(&Path) -> Outcome;
 
-const BENCHES: [(&str, Bench); 5] = [
+const BENCHES: [(&str, Bench); 6] = [
     ("decode", |_| decode::run()),
     ("formats", |_| formats::run()),
     ("window", |_| window::run()),
+    ("pmacct", |_| pmacct::run()),
     ("plugin", plugin::run),
     ("inference", |_| inference::run()),
 ];
@@ -51,11 +55,21 @@ fn main() -> ExitCode {
     if args.next_if(|first| first == "torch").is_some() {
         return with_torch(&args.collect::<Vec<_>>());
     }
+    if args.next_if(|first| first == "kafka").is_some() {
+        let args: Vec<String> = args.collect();
+        return match kafka::run(&args.iter().map(String::as_str).collect::<Vec<_>>()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: kafka: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let plugins = args.next().map(PathBuf::from).filter(|p| p.is_dir());
     let names: Vec<String> = args.collect();
     let unknown = names.iter().any(|n| !BENCHES.iter().any(|(known, _)| known == n));
     let Some(plugins) = plugins.filter(|_| !unknown) else {
-        eprintln!("usage: kaminari-bench FOLDER-OF-PLUGINS [decode|formats|window|plugin|inference]...");
+        eprintln!("usage: kaminari-bench FOLDER-OF-PLUGINS [decode|formats|window|pmacct|plugin|inference]...");
         return ExitCode::from(2);
     };
     measure::header();

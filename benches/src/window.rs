@@ -52,12 +52,7 @@ pub fn run() -> Outcome {
                 row("window", &format!("{case}: rows"), "rows/flow", s.rows as f64 / s.records as f64, rep);
             }
         }
-        for (levels, s) in &stages {
-            let counts = s.ingest.counts();
-            if counts.on_time != counts.records || s.shard.refused() > 0 {
-                return Err(format!("{levels}: not every record was taken: {counts:?}").into());
-            }
-        }
+        stages.iter().try_for_each(|(_, s)| s.took_all())?;
     }
     Ok(())
 }
@@ -68,7 +63,7 @@ fn level(kind: &KeyKind) -> KeyLevel {
 }
 
 /// One pipeline up to its detectors, and where its time goes.
-struct Stages {
+pub struct Stages {
     ingest: Ingest,
     shard: Shard,
     frames: FrameBuilder,
@@ -80,7 +75,7 @@ struct Stages {
 }
 
 impl Stages {
-    fn new(plan: &PipelinePlan) -> Self {
+    pub fn new(plan: &PipelinePlan) -> Self {
         let needs = catalogue::needs(&plan.features);
         Self {
             ingest: Ingest::new(plan.window, needs),
@@ -94,27 +89,44 @@ impl Stages {
         }
     }
 
-    fn reset(&mut self) {
+    pub fn reset(&mut self) {
         (self.route, self.aggregate, self.fire) = Default::default();
         (self.records, self.rows) = (0, 0);
     }
 
-    fn spent(&self) -> f64 {
+    /// Seconds since `reset`.
+    pub fn spent(&self) -> f64 {
         (self.route.total() + self.aggregate.total() + self.fire.total()).as_secs_f64()
     }
 
+    /// Records since `reset`.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
     fn second(&mut self, batches: &[FlowBatch]) {
-        for batch in batches {
-            let (prepared, orders) = self.route.time(|| (self.ingest.push(batch), self.ingest.close()));
-            self.aggregate.time(|| self.shard.push(&prepared));
-            for order in &orders {
-                let frames = self.fire.time(|| {
-                    self.shard.close(order, &mut self.frames);
-                    self.frames.take()
-                });
-                self.rows += black_box(&frames).iter().map(|f| f.keys.len() as u64).sum::<u64>();
-            }
-            self.records += batch.batch.num_rows() as u64;
+        batches.iter().for_each(|batch| self.batch(batch));
+    }
+
+    pub fn batch(&mut self, batch: &FlowBatch) {
+        let (prepared, orders) = self.route.time(|| (self.ingest.push(batch), self.ingest.close()));
+        self.aggregate.time(|| self.shard.push(&prepared));
+        for order in &orders {
+            let frames = self.fire.time(|| {
+                self.shard.close(order, &mut self.frames);
+                self.frames.take()
+            });
+            self.rows += black_box(&frames).iter().map(|f| f.keys.len() as u64).sum::<u64>();
         }
+        self.records += batch.batch.num_rows() as u64;
+    }
+
+    /// An error when a record was late or found no room.
+    pub fn took_all(&self) -> Outcome {
+        let counts = self.ingest.counts();
+        if counts.on_time != counts.records || self.shard.refused() > 0 {
+            return Err(format!("not every record was taken: {counts:?}").into());
+        }
+        Ok(())
     }
 }

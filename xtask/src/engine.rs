@@ -1,5 +1,5 @@
-//! The real program over loopback: `kaminari run` with configs/demo.toml on free ports, `kaminari generate` sending to
-//! it, and what both leave behind. Shared by the demo and the end-to-end benches. Comes in: a folder of its own below
+//! The real program over loopback: `kaminari run` with configs/demo.toml (or another) on free ports, `kaminari generate`
+//! sending to it, and what both leave behind. Shared by the demo and the end-to-end benches. Comes in: a folder of its own below
 //! target/. Refused: an engine that does not get ready, dies while it is used, or does not stop.
 
 use crate::report::Truth;
@@ -50,6 +50,16 @@ impl Site {
         let mut config: toml::Table = text.parse().context("in configs/demo.toml")?;
         adapt(&mut config, self.udp, self.api, &target().join("plugins"), &self.incidents())?;
         edit(&mut config)?;
+        Ok(std::fs::write(self.config(), toml::to_string(&config)?)?)
+    }
+
+    /// The same with another of configs/, which gets a port for its API and whatever `edit` changes.
+    pub fn configure_as(&self, name: &str, edit: impl FnOnce(&mut toml::Table) -> Result<()>) -> Result<()> {
+        let template = root().join("configs").join(name);
+        let text = std::fs::read_to_string(&template).with_context(|| format!("cannot read {}", template.display()))?;
+        let mut config: toml::Table = text.parse().with_context(|| format!("in configs/{name}"))?;
+        table(&mut config, &["api"])?.insert("listen".into(), self.api.to_string().into());
+        edit(&mut config).with_context(|| format!("in configs/{name}"))?;
         Ok(std::fs::write(self.config(), toml::to_string(&config)?)?)
     }
 
@@ -167,11 +177,11 @@ fn adapt(config: &mut toml::Table, udp: SocketAddr, api: SocketAddr, plugins: &P
     Ok(())
 }
 
-/// A table of configs/demo.toml.
+/// A table of a configuration.
 pub fn table<'a>(config: &'a mut toml::Table, path: &[&str]) -> Result<&'a mut toml::Table> {
     path.iter().try_fold(config, |at, name| {
         let next = at.get_mut(*name).and_then(toml::Value::as_table_mut);
-        next.with_context(|| format!("configs/demo.toml has no [{}]", path.join(".")))
+        next.with_context(|| format!("there is no [{}]", path.join(".")))
     })
 }
 
@@ -237,13 +247,18 @@ impl Engine {
         if unsafe { libc::kill(pid, libc::SIGTERM) } != 0 {
             bail!("cannot signal the engine: {}", std::io::Error::last_os_error());
         }
+        self.wait_end(STOP_WITHIN).context("after SIGTERM")
+    }
+
+    /// Waits until it ends, of itself or because it was told to.
+    pub fn wait_end(&mut self, within: Duration) -> Result<()> {
         let begun = Instant::now();
         loop {
             match self.child.0.try_wait()? {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => bail!("the engine stopped with {status}:\n{}", end_of(&self.log)),
-                None if begun.elapsed() > STOP_WITHIN => {
-                    bail!("the engine does not stop {STOP_WITHIN:?} after SIGTERM:\n{}", end_of(&self.log))
+                None if begun.elapsed() > within => {
+                    bail!("the engine does not stop within {within:?}:\n{}", end_of(&self.log))
                 }
                 None => std::thread::sleep(Duration::from_millis(20)),
             }
@@ -292,6 +307,6 @@ mod tests {
         assert!(made["pipelines"]["ddos"].is_table(), "the rest is kept");
         let mut other = "[api]".parse().unwrap();
         let error = adapt(&mut other, udp, api, Path::new("/p"), Path::new("/i")).unwrap_err().to_string();
-        assert_eq!(error, "configs/demo.toml has no [sources.edge]");
+        assert_eq!(error, "there is no [sources.edge]");
     }
 }

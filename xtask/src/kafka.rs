@@ -1,5 +1,6 @@
 //! A Kafka broker on this machine, for tests. `up`, `status` and `down` keep one in target/kafka/ until it is taken down;
-//! `cargo xtask test` has one of its own, for as long as it runs, unless KAMINARI_TEST_BROKERS names another.
+//! `cargo xtask test` and `bench kafka` have one of their own, for as long as they run, unless KAMINARI_TEST_BROKERS names
+//! another.
 
 use crate::shell::{say, target};
 use anyhow::{Context, Result, bail};
@@ -42,7 +43,7 @@ fn up(dir: &Path) -> Result<()> {
         state.print();
         return Ok(());
     }
-    let broker = start(dir, true)?;
+    let broker = start(dir, Options { outlives: true, ..Options::default() })?;
     let state = State { addresses: broker.addresses(), broker: broker.leave()? };
     if let Err(error) = state.write(dir) {
         state.broker.stop()?;
@@ -62,11 +63,11 @@ fn down(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn start(dir: &Path, outlives: bool) -> Result<Broker> {
+fn start(dir: &Path, options: Options) -> Result<Broker> {
     let needed = || format!("no Kafka broker; with {} set to the address of one, none is started", env::BROKERS);
     let kafka = Kafka::assemble(&target(), say).with_context(needed)?;
     let begin = Instant::now();
-    let broker = Broker::start(&kafka, dir, &Options { outlives, ..Options::default() }).with_context(needed)?;
+    let broker = Broker::start(&kafka, dir, &options).with_context(needed)?;
     say(&format!(
         "Kafka {} on {} after {:.1} s",
         kaminari_broker::VERSION,
@@ -86,13 +87,52 @@ pub struct ForTests {
 
 /// A broker for the time that this value lives.
 pub fn for_tests() -> Result<ForTests> {
-    if let Some(own) = std::env::var_os(env::BROKERS).filter(|own| !own.is_empty()) {
-        say(&format!("tests use the Kafka broker on {}", own.to_string_lossy()));
+    if let Some(own) = named() {
+        say(&format!("tests use the Kafka broker on {own}"));
         return Ok(ForTests { env: Vec::new(), _broker: None });
     }
-    let folder = Folder(target().join(format!("tmp/kafka-{}", std::process::id())));
-    let broker = start(&folder.0, false)?;
+    let (broker, folder) = temporary(Options::default())?;
     Ok(ForTests { env: broker.addresses().env().into(), _broker: Some((broker, folder)) })
+}
+
+/// A broker to measure with.
+pub struct ForBench {
+    pub bootstrap: String,
+    /// `None`: somebody else's.
+    own: Option<(Broker, Folder)>,
+}
+
+impl ForBench {
+    /// The process, if it is ours.
+    pub fn pid(&self) -> Option<u32> {
+        self.own.as_ref().and_then(|(broker, _)| broker.pid())
+    }
+
+    /// Where a broker of ours keeps its partitions.
+    pub fn data(&self) -> Option<PathBuf> {
+        self.own.as_ref().map(|(broker, _)| broker.data())
+    }
+}
+
+/// A broker for the time that this value lives. It forms a group as one of an operator does, once those who want to join
+/// have had some time.
+pub fn for_bench() -> Result<ForBench> {
+    if let Some(bootstrap) = named() {
+        say(&format!("measuring with the Kafka broker on {bootstrap}"));
+        return Ok(ForBench { bootstrap, own: None });
+    }
+    let own = temporary(Options::default().set("group.initial.rebalance.delay.ms", "3000"))?;
+    Ok(ForBench { bootstrap: own.0.bootstrap(), own: Some(own) })
+}
+
+/// The caller's own broker.
+fn named() -> Option<String> {
+    std::env::var(env::BROKERS).ok().filter(|own| !own.is_empty())
+}
+
+fn temporary(options: Options) -> Result<(Broker, Folder)> {
+    let folder = Folder(target().join(format!("tmp/kafka-{}", std::process::id())));
+    Ok((start(&folder.0, options)?, folder))
 }
 
 /// Removed when dropped.

@@ -67,9 +67,10 @@ enum Verb {
         #[command(subcommand)]
         recipe: eval::Recipe,
     },
-    /// Measures decoding, windows, the sandbox and the engine over loopback UDP; keeps the figures in benches/runs/.
+    /// Measures decoding, windows, the sandbox and the engine over loopback UDP (and, with `kafka`, on a broker that it
+    /// brings); keeps the figures in benches/runs/.
     Bench {
-        /// Measure only these; nothing is kept then.
+        /// Measure only these; nothing is kept then, but for `kafka`, which is measured alone.
         #[arg(value_parser = bench::NAMES)]
         names: Vec<String>,
         /// The libtorch backend beside the built-in kernel and PyTorch, on whatever devices there are; kept in a folder of
@@ -79,7 +80,7 @@ enum Verb {
         /// A Python with PyTorch, the peer of `--torch`. Default: KAMINARI_BENCH_PYTHON, or python3.
         #[arg(long, requires = "torch")]
         python: Option<std::path::PathBuf>,
-        /// Measure nothing: put the table of the last run into README.md.
+        /// Measure nothing: put the tables of the last runs into README.md.
         #[arg(long, conflicts_with_all = ["names", "torch"])]
         update_readme: bool,
     },

@@ -135,6 +135,16 @@ impl Broker {
         self.kafka.ca_file()
     }
 
+    /// Its process. `None`: it does not run.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Folder with a folder per partition, `TOPIC-NUMBER`.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
     /// Its jars and tools.
     pub fn kafka(&self) -> &Kafka {
         &self.kafka
@@ -178,7 +188,7 @@ impl Broker {
     }
 
     fn configure(&self) -> Result<()> {
-        let text = settings::properties(&self.kafka, &self.dir.join("data"), &self.ports, &self.options.settings);
+        let text = settings::properties(&self.kafka, &self.data(), &self.ports, &self.options.settings);
         Ok(std::fs::write(self.properties(), text)?)
     }
 

@@ -12,9 +12,18 @@ const IN_TABLE: [&str; 3] = ["demo levels", "four levels", "dst_addr"];
 const INFERENCE_GOALS: [(&str, f64); 2] = [("A", 2.0), ("B", 1.7)];
 const INFERENCE_BATCH: &str = "1024";
 
+/// CPU seconds per million of pmacct's flows, parsed and windowed, at the rate of the stream of `bench kafka`.
+pub const PMACCT_GOAL: f64 = 0.9;
+const PMACCT_GOAL_AT: &str = "at 100k flows/s";
+
 /// Decoding, windows and plugins.
 pub fn run(results: &mut Results) -> Result<()> {
     measure(&["decode", "window", "plugin"], results)
+}
+
+/// pmacct's messages to rows of features.
+pub fn pmacct(results: &mut Results) -> Result<()> {
+    measure(&["pmacct"], results)
 }
 
 /// Scoring with a model.
@@ -51,6 +60,14 @@ fn measure(names: &[&str], results: &mut Results) -> Result<()> {
             ("plugin", "x") => {
                 let name = case.replace("ratio", "wasm over native");
                 results.at_most(&format!("plugin call, {name}"), median, 1.5, unit);
+            }
+            ("pmacct", _) => {
+                let name = format!("pmacct parse + windows, {case}, one core, per million flows");
+                match case == PMACCT_GOAL_AT {
+                    true => results.at_most(&name, median, PMACCT_GOAL, "CPU s"),
+                    false if case.contains(": ") => say(&format!("{name}: {median:.3} CPU s")),
+                    false => results.figure(&name, median, "CPU s"),
+                }
             }
             ("inference", _) => inference_figure(results, case, median, unit),
             // Parts of a figure: in the raw rows.

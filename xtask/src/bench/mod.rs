@@ -3,6 +3,7 @@
 //! that is not met is said, not an error: figures of a busy machine are figures too.
 
 mod delay;
+mod kafka;
 mod live;
 mod machine;
 mod micro;
@@ -15,7 +16,7 @@ mod torch;
 use crate::markers::{between, replace};
 use crate::plugins;
 use crate::shell::{cargo, must, root, say, target};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use machine::Machine;
 use results::Results;
 use std::path::{Path, PathBuf};
@@ -30,22 +31,36 @@ const MEASURES: [(&str, Measure); 6] = [
     ("rss", rss::run),
     ("start", start::run),
 ];
+/// Needs a broker, and so Java: a run of its own.
+const KAFKA: &str = "kafka";
 /// What can be asked for.
-pub const NAMES: [&str; 6] = [MEASURES[0].0, MEASURES[1].0, MEASURES[2].0, MEASURES[3].0, MEASURES[4].0, MEASURES[5].0];
+pub const NAMES: [&str; 7] =
+    [MEASURES[0].0, MEASURES[1].0, MEASURES[2].0, MEASURES[3].0, MEASURES[4].0, MEASURES[5].0, KAFKA];
 
 /// Marker of the table, here and in README.md.
 const MARKER: &str = "bench";
-/// Ends the names of runs with libtorch.
-const TORCH: &str = "-torch";
+/// Ends the names of runs with libtorch, and of those on a broker.
+const TORCH_RUN: &str = "-torch";
+const KAFKA_RUN: &str = "-kafka";
+/// Marker of the table of such runs in README.md.
+const KAFKA_MARKER: &str = "bench-kafka";
 
-/// Runs the verb; no names: everything.
+/// Runs the verb; no names: everything but Kafka.
 pub fn run(names: &[String]) -> Result<()> {
+    let alone = names.iter().any(|n| n == KAFKA);
+    if alone && names.len() > 1 {
+        bail!("{KAFKA} is measured alone");
+    }
     say("building plugins, the engine and the micro benchmarks (release; the first time takes a few minutes)");
     plugins::run()?;
     let mut build = cargo();
     must(build.args(["build", "--release", "-p", "kaminari", "-p", "kaminari-bench", "--bins"]))?;
     let machine = Machine::here()?;
     let mut results = Results::default();
+    if alone {
+        kafka::run(&mut results).context("bench kafka")?;
+        return keep(&runs().join(machine.folder() + KAFKA_RUN), &machine, &results);
+    }
     for (name, measure) in MEASURES {
         if names.is_empty() || names.iter().any(|n| n == name) {
             say(&format!("measuring {name}"));
@@ -53,10 +68,7 @@ pub fn run(names: &[String]) -> Result<()> {
         }
     }
     let dir = if names.is_empty() { runs().join(machine.folder()) } else { target().join("bench/partial") };
-    write(&dir, &machine, &results)?;
-    println!("\n{}", results.for_people());
-    println!("raw figures: {}", dir.display());
-    Ok(())
+    keep(&dir, &machine, &results)
 }
 
 /// The libtorch backend and its peers.
@@ -66,15 +78,18 @@ pub fn run_torch(python: Option<PathBuf>) -> Result<()> {
     let machine = Machine::here()?;
     let mut results = Results::default();
     torch::run(&mut results, &built, python)?;
-    let dir = runs().join(machine.folder() + TORCH);
-    write(&dir, &machine, &results)?;
-    println!("\n{}", results.for_people());
-    println!("raw figures: {}", dir.display());
-    Ok(())
+    keep(&runs().join(machine.folder() + TORCH_RUN), &machine, &results)
 }
 
 fn runs() -> PathBuf {
     root().join("benches/runs")
+}
+
+fn keep(dir: &Path, machine: &Machine, results: &Results) -> Result<()> {
+    write(dir, machine, results)?;
+    println!("\n{}", results.for_people());
+    println!("raw figures: {}", dir.display());
+    Ok(())
 }
 
 fn write(dir: &Path, machine: &Machine, results: &Results) -> Result<()> {
@@ -91,20 +106,23 @@ fn write(dir: &Path, machine: &Machine, results: &Results) -> Result<()> {
     Ok(std::fs::write(dir.join("README.md"), readme)?)
 }
 
-/// Puts the table of the last run into README.md.
+/// Puts the tables of the last runs into README.md.
 pub fn update_readme() -> Result<()> {
     let entries = std::fs::read_dir(runs()).context("no benches/runs: run `cargo xtask bench` first")?;
     let mut names = entries.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect::<Result<Vec<_>>>()?;
-    names.retain(|name| !name.ends_with(TORCH));
     names.sort(); // they begin with the date
-    let last = names.pop().context("no run in benches/runs: run `cargo xtask bench` first")?;
-    let run = format!("benches/runs/{last}/README.md");
-    let text = std::fs::read_to_string(root().join(&run)).with_context(|| format!("cannot read {run}"))?;
-    let table = between(&text, MARKER, &run)?;
+    let last = |mine: &dyn Fn(&str) -> bool| names.iter().rfind(|name| mine(name));
+    let plain = last(&|name| !name.ends_with(TORCH_RUN) && !name.ends_with(KAFKA_RUN));
+    let plain = plain.context("no run in benches/runs: run `cargo xtask bench` first")?;
+    let kafka = last(&|name| name.ends_with(KAFKA_RUN)).map(|name| (KAFKA_MARKER, name));
     let readme = root().join("README.md");
-    let text = std::fs::read_to_string(&readme).context("cannot read README.md")?;
-    let content = format!("{}\n\nThe run: [{last}]({run}).\n", table.trim());
-    std::fs::write(&readme, replace(&text, MARKER, "README.md", &content)?)?;
-    say(&format!("README.md has the table of {last}"));
-    Ok(())
+    let mut text = std::fs::read_to_string(&readme).context("cannot read README.md")?;
+    for (marker, name) in [(MARKER, plain)].into_iter().chain(kafka) {
+        let run = format!("benches/runs/{name}/README.md");
+        let told = std::fs::read_to_string(root().join(&run)).with_context(|| format!("cannot read {run}"))?;
+        let table = between(&told, MARKER, &run)?;
+        text = replace(&text, marker, "README.md", &format!("{}\n\nThe run: [{name}]({run}).\n", table.trim()))?;
+        say(&format!("README.md has the table of {name}"));
+    }
+    Ok(std::fs::write(&readme, text)?)
 }

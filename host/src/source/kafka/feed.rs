@@ -359,6 +359,8 @@ fn consumer(id: &Arc<str>, config: &KafkaConfig) -> Result<BaseConsumer<Context>
     // Records are wanted when they come, and in large pieces when many wait.
     default("fetch.wait.max.ms", "50");
     default("queued.max.messages.kbytes", "16384");
+    // Who is behind empties that queue in less than the second that librdkafka would wait when it is full.
+    default("fetch.queue.backoff.ms", "10");
     default("topic.metadata.refresh.interval.ms", "30000");
     default("reconnect.backoff.max.ms", "2000");
     let context = Context::new(id, crate::kafka::brokers(&config.brokers));
