@@ -178,7 +178,9 @@ fn a_sweep_touches_only_its_lane_and_only_old_leavings() {
             File::options().write(true).open(folder.path().join(format!("deep/er/ddos.{id}.checkpoint"))).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(secs)).unwrap();
     };
-    (at("a", 3), at("b", 2), at("c", 1));
+    at("a", 3);
+    at("b", 2);
+    at("c", 1);
     store.sweep("ddos", "b").unwrap();
     assert_eq!(
         names(folder.path()),

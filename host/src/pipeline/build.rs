@@ -92,7 +92,7 @@ pub enum Input {
 
 /// A source ready to run.
 pub(super) enum BuiltSource {
-    Udp { receivers: Vec<UdpReceiver>, config: UdpConfig, saved: Vec<Option<Saved>> },
+    Udp { receivers: Vec<UdpReceiver>, config: Box<UdpConfig>, saved: Vec<Option<Saved>> },
     Kafka(Box<BuiltLog>),
     File(Vec<(FileReader, DecodeOptions)>),
 }
@@ -121,13 +121,18 @@ pub(super) struct BuiltPipeline {
     pub(super) scores: Option<ScoreWriter>,
 }
 
+/// Sources whose flow records these sinks take as they are.
+pub(super) struct Forward {
+    pub(super) sources: Vec<Arc<str>>,
+    pub(super) sinks: Vec<Arc<str>>,
+}
+
 /// Everything built.
 pub struct Built {
     pub(super) sources: BTreeMap<Arc<str>, BuiltSource>,
     pub(super) pipelines: Vec<BuiltPipeline>,
     pub(super) sinks: BTreeMap<Arc<str>, Box<dyn Sink>>,
-    /// Sources -> sinks that take their flow records as they are.
-    pub(super) forwards: Vec<(Vec<Arc<str>>, Vec<Arc<str>>)>,
+    pub(super) forwards: Vec<Forward>,
     pub(super) live: bool,
     /// Keeps the plugin engine's clock ticking.
     pub(super) host: Option<Arc<PluginHost>>,
@@ -174,7 +179,7 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
         if !of_log {
             let flows = |s: &&Arc<str>| plan.sinks.get(*s).is_some_and(|s| crate::sink::content(s) == Content::Flows);
             let sinks: Vec<Arc<str>> = pipeline.sinks.iter().filter(flows).cloned().collect();
-            forwards.push((pipeline.sources.clone(), sinks));
+            forwards.push(Forward { sources: pipeline.sources.clone(), sinks });
         }
         if pipeline.is_forward() {
             continue;
@@ -281,7 +286,7 @@ fn build_source(
         let saved =
             |number| store.as_ref().map(|s| Saved::new(s, saved::socket(id, number), "templates", &plan.digest));
         let saved = (0..receivers.len()).map(saved).collect();
-        Ok((BuiltSource::Udp { receivers, config, saved }, Some(address)))
+        Ok((BuiltSource::Udp { receivers, config: Box::new(config), saved }, Some(address)))
     } else {
         let config: FileConfig = component.config().map_err(bad)?;
         Ok((BuiltSource::File(open_all(&config)?), None))

@@ -106,8 +106,8 @@ impl Running {
             let routes = routes.remove(&id).unwrap_or_default();
             let rows = row_intakes.remove(&id).unwrap_or_default();
             let forwarded = || -> Vec<Arc<SinkHandle>> {
-                let theirs = built.forwards.iter().filter(|(sources, _)| sources.contains(&id));
-                let ids: BTreeSet<&Arc<str>> = theirs.flat_map(|(_, sinks)| sinks).collect();
+                let theirs = built.forwards.iter().filter(|forward| forward.sources.contains(&id));
+                let ids: BTreeSet<&Arc<str>> = theirs.flat_map(|forward| &forward.sinks).collect();
                 ids.into_iter().filter_map(|s| sinks.get(s).cloned()).collect()
             };
             match source {

@@ -17,9 +17,12 @@ pub(super) struct Exports {
 
 /// The two functions of one instance.
 pub(super) struct Functions {
-    snapshot: TypedFunc<(), (Result<Vec<u8>, common::Error>,)>,
-    restore: TypedFunc<(u32, Vec<u8>), (Result<(), common::Error>,)>,
+    snapshot: TypedFunc<(), Answer<Vec<u8>>>,
+    restore: TypedFunc<(u32, Vec<u8>), Answer<()>>,
 }
+
+/// What a function of ours returns, as the component model has it.
+type Answer<T> = (Result<T, common::Error>,);
 
 impl Exports {
     pub(super) fn find(engine: &Engine, component: &Component) -> Option<Self> {
@@ -32,8 +35,8 @@ impl Exports {
     /// Refused: functions of another type.
     pub(super) fn bind(&self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Functions> {
         Ok(Functions {
-            snapshot: instance.get_typed_func(&mut *store, &self.snapshot)?,
-            restore: instance.get_typed_func(&mut *store, &self.restore)?,
+            snapshot: instance.get_typed_func(&mut *store, self.snapshot)?,
+            restore: instance.get_typed_func(&mut *store, self.restore)?,
         })
     }
 }

@@ -156,15 +156,14 @@ proptest! {
         });
         let ends = !scanner.more();
         match (theirs, read) {
+            // Doubled keys: theirs has the last.
+            (Ok(map), Ok(())) if ends && map.len() != ours.len() => {}
             (Ok(map), Ok(())) if ends => {
-                // Doubled keys: theirs has the last.
-                if map.len() == ours.len() {
-                    let mut theirs: Vec<Tree> = map.into_iter().map(|(_, v)| if v.is_array() || v.is_object() { Tree::Null } else { v }).collect();
-                    theirs.sort_by_key(|v| v.as_f64().map_or(v.to_string(), |x| x.to_string()));
-                    ours.sort_by_key(|v| v.as_f64().map_or(v.to_string(), |x| x.to_string()));
-                    for (a, b) in theirs.iter().zip(&ours) {
-                        prop_assert!(a == b || a.as_f64().is_some() && a.as_f64() == b.as_f64(), "{} {}", a, b);
-                    }
+                let mut theirs: Vec<Tree> = map.into_iter().map(|(_, v)| if v.is_array() || v.is_object() { Tree::Null } else { v }).collect();
+                theirs.sort_by_key(|v| v.as_f64().map_or(v.to_string(), |x| x.to_string()));
+                ours.sort_by_key(|v| v.as_f64().map_or(v.to_string(), |x| x.to_string()));
+                for (a, b) in theirs.iter().zip(&ours) {
+                    prop_assert!(a == b || a.as_f64().is_some() && a.as_f64() == b.as_f64(), "{} {}", a, b);
                 }
             }
             (Err(_), Ok(())) if ends => {

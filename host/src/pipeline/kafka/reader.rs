@@ -105,7 +105,7 @@ impl Reader {
             std::thread::sleep(AGAIN);
             self.open(vec![known.partitions], true);
         }
-        match self.feed.next() {
+        match self.feed.poll() {
             Event::Given(partitions) => self.given(partitions),
             Event::Taken { partitions, lost } => self.taken(&partitions, lost),
             Event::Messages(at, messages) => {

@@ -131,7 +131,7 @@ impl Feed {
     }
 
     /// What happens next; waits a moment for it.
-    pub fn next(&mut self) -> Event {
+    pub fn poll(&mut self) -> Event {
         if let Some(full) = self.due(false) {
             return full;
         }
