@@ -68,7 +68,12 @@ impl Health {
     pub fn note(&mut self, id: &str, statistics: &Statistics) {
         self.told = Some(Instant::now());
         let up = |node: i32| statistics.brokers.values().any(|b| b.nodeid == node && b.state == "UP");
-        self.partitions.clear();
+        let before = std::mem::take(&mut self.partitions);
+        let lag = |p: &TopicPartition, lag: i64| {
+            let (topic, partition) = (p.topic.to_string(), p.partition.to_string());
+            gauge!(SOURCE_LAG, "component_id" => id.to_owned(), "topic" => topic, "partition" => partition)
+                .set(lag as f64);
+        };
         let mut connected = true;
         for topic in statistics.topics.values() {
             let name: Arc<str> = Arc::from(topic.topic.as_str());
@@ -78,14 +83,13 @@ impl Health {
                 let at_end = end >= 0 && p.fetchq_cnt == 0 && p.next_offset >= end;
                 let key = TopicPartition { topic: name.clone(), partition: p.partition };
                 if p.consumer_lag >= 0 {
-                    let labels = [("topic", name.to_string()), ("partition", p.partition.to_string())];
-                    let [(t, topic), (n, partition)] = labels;
-                    gauge!(SOURCE_LAG, "component_id" => id.to_owned(), t => topic, n => partition)
-                        .set(p.consumer_lag as f64);
+                    lag(&key, p.consumer_lag);
                 }
                 self.partitions.insert(key, Standing { at_end, end });
             }
         }
+        // Whoever has them now tells.
+        before.keys().filter(|p| !self.partitions.contains_key(*p)).for_each(|p| lag(p, 0));
         connected &= statistics.brokers.values().any(|b| b.nodeid >= 0 && b.state == "UP");
         self.connected.store(connected, Ordering::Relaxed);
         gauge!(SOURCE_CONNECTED, "component_id" => id.to_owned()).set(f64::from(u8::from(connected)));
