@@ -77,7 +77,7 @@ fn reference() -> String {
 #[test]
 fn the_reference_configuration_is_valid_with_every_key_in_force() {
     let told = validated(&reference());
-    assert!(told.contains("ok: 3 sources"), "{told}");
+    assert!(told.contains("ok: 4 sources"), "{told}");
 }
 
 #[test]

@@ -211,7 +211,7 @@ mod tests {
             assert_eq!(check_file("window/mod.rs", text).len(), 1, "{text}");
         }
         assert_eq!(check_file("window/pane/deep.rs", "use super::super::super::sink;").len(), 1);
-        assert_eq!(check_file("generate/mod.rs", "use crate::config::Plan;").len(), 1);
+        assert_eq!(check_file("generate/mod.rs", "use crate::window::Ingest;").len(), 1);
         assert_eq!(check_file("model/key.rs", "use crate::config::Plan;").len(), 1);
     }
 
