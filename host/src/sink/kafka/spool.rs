@@ -47,6 +47,9 @@ impl Spool {
     /// Opens or creates it. Also says how many bytes were cut off because they are no whole record.
     pub(super) fn open(path: &Path, limit: u64) -> Result<(Self, u64), SinkError> {
         let failed = |e| SinkError::io("open", "open", path, e);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
         let mut options = OpenOptions::new();
         let mut file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         lock(&file, path)?;

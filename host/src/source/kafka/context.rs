@@ -53,6 +53,10 @@ impl Context {
         Self { id: id.clone(), brokers, leaving: AtomicBool::new(false), state: Mutex::default() }
     }
 
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     pub(super) fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
     }

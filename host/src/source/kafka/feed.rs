@@ -327,8 +327,9 @@ impl Feed {
     pub fn leave(self) {
         self.consumer.context().leave();
         // Partitions that were given or taken a moment ago, and not dealt with: leaving waits for an answer to that too.
+        // Where nothing is left of either it is refused, and nothing is to be done.
         if let Err(error) = self.consumer.unassign() {
-            self.trouble(&error, "leaving the group");
+            tracing::debug!(component_id = self.consumer.context().id(), "leaving the group: {error}");
         }
     }
 

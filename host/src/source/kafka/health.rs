@@ -39,7 +39,6 @@ struct Partition {
     next_offset: i64,
     hi_offset: i64,
     ls_offset: i64,
-    consumer_lag: i64,
 }
 
 /// How often librdkafka tells.
@@ -82,8 +81,9 @@ impl Health {
                 let end = if p.ls_offset >= 0 { p.ls_offset } else { p.hi_offset };
                 let at_end = end >= 0 && p.fetchq_cnt == 0 && p.next_offset >= end;
                 let key = TopicPartition { topic: name.clone(), partition: p.partition };
-                if p.consumer_lag >= 0 {
-                    lag(&key, p.consumer_lag);
+                // By what was read, not by what was committed: open windows hold positions back, and that is no lag.
+                if end >= 0 && p.next_offset >= 0 {
+                    lag(&key, (end - p.next_offset).max(0) + p.fetchq_cnt);
                 }
                 self.partitions.insert(key, Standing { at_end, end });
             }
@@ -154,8 +154,8 @@ mod tests {
         let text = serde_json::json!({
             "brokers": {"b": {"nodeid": 1, "state": "UP"}, "c": {"nodeid": 2, "state": "DOWN"}},
             "topics": {"flows": {"topic": "flows", "partitions": {
-                "0": {"partition": 0, "leader": 1, "fetch_state": "active", "fetchq_cnt": 0, "next_offset": 7, "hi_offset": 9, "ls_offset": 7, "consumer_lag": 0},
-                "1": {"partition": 1, "leader": 1, "fetch_state": "active", "fetchq_cnt": 3, "next_offset": 9, "hi_offset": 9, "ls_offset": 9, "consumer_lag": 3},
+                "0": {"partition": 0, "leader": 1, "fetch_state": "active", "fetchq_cnt": 0, "next_offset": 7, "hi_offset": 9, "ls_offset": 7},
+                "1": {"partition": 1, "leader": 1, "fetch_state": "active", "fetchq_cnt": 3, "next_offset": 9, "hi_offset": 9, "ls_offset": 9},
             }}}
         });
         let mut health = Health::default();
