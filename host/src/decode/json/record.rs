@@ -116,6 +116,7 @@ pub(super) struct Filler {
     /// When the message came, or 0.
     message_ns: u64,
     wait: Wait,
+    minutes: text::Minutes,
 }
 
 /// What counts only where another key is absent.
@@ -154,7 +155,7 @@ impl Filler {
         {
             return Some(());
         }
-        let (r, w) = (&mut self.record, &mut self.wait);
+        let (r, w, minutes) = (&mut self.record, &mut self.wait, &mut self.minutes);
         match field {
             Field::SrcAddr => r.src_addr = address(value)?,
             Field::DstAddr => r.dst_addr = address(value)?,
@@ -164,9 +165,9 @@ impl Filler {
             Field::TcpFlags => r.tcp_flags = tcp_flags(value)?,
             Field::Bytes => r.bytes = integer(value)?,
             Field::Packets => r.packets = integer(value)?,
-            Field::Start => r.time_flow_start_ns = time(value, dialect)?,
-            Field::End => r.time_flow_end_ns = time(value, dialect)?,
-            Field::Received => r.time_received_ns = time(value, dialect)?,
+            Field::Start => r.time_flow_start_ns = time(value, dialect, minutes)?,
+            Field::End => r.time_flow_end_ns = time(value, dialect, minutes)?,
+            Field::Received => r.time_received_ns = time(value, dialect, minutes)?,
             Field::Exporter => r.sampler_address = address(value)?,
             Field::SamplingRate => r.sampling_rate = integer(value)?,
             Field::InIf => r.in_if = fit(value)?,
@@ -181,13 +182,13 @@ impl Filler {
             Field::SrcVlan => w.src_vlan = fit(value)?,
             Field::Domain => r.observation_domain_id = fit(value)?,
             Field::Type => r.flow_type = flow_type(value)?,
-            Field::Exported => w.exported_ns = time(value, dialect)?,
-            Field::Earliest => w.earliest_ns = time(value, dialect)?,
-            Field::Latest => w.latest_ns = time(value, dialect)?,
+            Field::Exported => w.exported_ns = time(value, dialect, minutes)?,
+            Field::Earliest => w.earliest_ns = time(value, dialect, minutes)?,
+            Field::Latest => w.latest_ns = time(value, dialect, minutes)?,
             // Nobody will ask for them: see `finish`.
             Field::Updated | Field::Inserted if self.message_ns > 0 => {}
-            Field::Updated => w.updated_ns = time(value, dialect)?,
-            Field::Inserted => w.inserted_ns = time(value, dialect)?,
+            Field::Updated => w.updated_ns = time(value, dialect, minutes)?,
+            Field::Inserted => w.inserted_ns = time(value, dialect, minutes)?,
             Field::SrcNetwork => (w.src_network, w.src_len) = network(value)?,
             Field::DstNetwork => (w.dst_network, w.dst_len) = network(value)?,
             // 5 is NetFlow's in nfacctd and sFlow's in sfacctd: left open.
@@ -269,9 +270,9 @@ fn address(value: Value<'_>) -> Option<Addr> {
 }
 
 #[inline]
-fn time(value: Value<'_>, dialect: Dialect) -> Option<u64> {
+fn time(value: Value<'_>, dialect: Dialect, minutes: &mut text::Minutes) -> Option<u64> {
     match value {
-        Value::Text(t) => text::time(t, dialect.unit()),
+        Value::Text(t) => text::time(t, dialect.unit(), minutes),
         Value::Integer(n) => n.checked_mul(dialect.unit()),
         Value::Float(x) => (x >= 0.0).then_some((x * dialect.unit() as f64).round() as u64),
         _ => None,

@@ -3,6 +3,7 @@
 //! for. What it does not look at: whether strings that nobody asked for are UTF-8 and their surrogates in pairs.
 
 use super::keys::Keys;
+use super::text::leading_digits;
 
 /// Levels of lists and objects inside one another; more is no flow record.
 const MAX_DEPTH: u32 = 128;
@@ -227,9 +228,25 @@ impl<'a> Scanner<'a> {
         Ok(Raw::Plain(value))
     }
 
-    /// A number that is no whole one, or longer than 19 digits, takes the slow way.
+    /// Whole numbers of up to seven digits, at once; others take slower ways.
     #[inline(always)]
     fn number(&mut self) -> Result<Value<'a>> {
+        let Some(eight) = self.bytes.get(self.at..).and_then(|b| b.first_chunk::<8>()) else {
+            return self.long_number();
+        };
+        let (n, digits) = leading_digits(u64::from_le_bytes(*eight));
+        if digits == 8 {
+            return self.long_number();
+        }
+        if digits == 0 || matches!(eight[digits], b'.' | b'e' | b'E') || (digits > 1 && eight[0] == b'0') {
+            return self.odd_number();
+        }
+        self.at += digits;
+        Ok(Value::Integer(n))
+    }
+
+    /// A number that is no whole one, or longer than 19 digits, takes the slow way.
+    fn long_number(&mut self) -> Result<Value<'a>> {
         let (mut n, mut at) = (0u64, self.at);
         while let Some(digit) = self.bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
             n = n.wrapping_mul(10).wrapping_add(u64::from(digit));

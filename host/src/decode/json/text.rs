@@ -31,33 +31,46 @@ pub(super) fn address(text: &[u8]) -> Option<Addr> {
     }
 }
 
+/// All bytes at once: where numbers have no fixed length, a branch per byte is one that is often guessed wrong.
 #[inline]
 fn ipv4(text: &[u8]) -> Option<[u8; 4]> {
-    if text.len() > 15 {
+    const ONES: u128 = u128::MAX / 255;
+    const HIGH: u128 = ONES << 7;
+    let len = text.len();
+    if len > 15 {
         return None;
     }
-    let (mut out, mut part, mut n, mut digits) = ([0; 4], 0, 0u32, 0);
-    for byte in text {
-        let digit = byte.wrapping_sub(b'0');
-        if digit < 10 {
-            // As everywhere: no leading zeros, which some take for octal.
-            if digits > 0 && n == 0 {
-                return None;
-            }
-            n = n * 10 + u32::from(digit);
-            digits += 1;
-        } else if *byte == b'.' && digits > 0 && part < 3 {
-            out[part] = u8::try_from(n).ok()?;
-            (part, n, digits) = (part + 1, 0, 0);
-        } else {
-            return None;
+    // Two words that overlap in the middle.
+    let bytes = match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        (Some(first), Some(last)) => {
+            u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << (8 * (len - 8))
         }
-    }
-    if part < 3 || digits == 0 {
+        _ => {
+            let first = text.first_chunk::<4>().filter(|_| len == 7)?;
+            u128::from(u32::from_le_bytes(*first)) | u128::from(u32::from_le_bytes(*text.last_chunk::<4>()?)) << 24
+        }
+    };
+    // A dot behind the last number, too. The sum carries nowhere, so that a byte's upper bit is exact.
+    let bytes = bytes | u128::from(b'.') << (8 * len);
+    let other = bytes ^ (ONES * u128::from(b'.'));
+    let mut dots = !(((other & !HIGH) + !HIGH) | other) & HIGH;
+    let digits = (bytes ^ (ONES * u128::from(b'0'))) & !(dots | (dots - (dots >> 7))) & !(u128::MAX << (8 * len));
+    let wrong = (digits | ((digits & (ONES * 0x0f)) + ONES * 6)) & (ONES * 0xf0);
+    if dots.count_ones() != 4 || wrong != 0 {
         return None;
     }
-    out[3] = u8::try_from(n).ok()?;
-    Some(out)
+    let (mut out, mut start, mut good) = ([0; 4], 0, true);
+    for byte in &mut out {
+        let end = dots.trailing_zeros() / 8;
+        let digits = (digits << (8 * (16 - end) & 127) >> 104) as u32;
+        let digits = if end - start < 3 { digits & 0xff_ff00 } else { digits };
+        let n = (digits & 0xff) * 100 + (digits >> 8 & 0xff) * 10 + (digits >> 16);
+        // As everywhere: no leading zeros, which some take for octal.
+        good &= n < 256 && end - start == 1 + u32::from(n > 9) + u32::from(n > 99);
+        *byte = n as u8;
+        (start, dots) = (end + 1, dots & dots.wrapping_sub(1));
+    }
+    good.then_some(out)
 }
 
 fn ipv6(text: &[u8]) -> Option<[u8; 16]> {
@@ -121,11 +134,23 @@ fn ipv6(text: &[u8]) -> Option<[u8; 16]> {
     Some(out)
 }
 
+/// The minutes that times were in lately, by their last digit: what comes together is of few minutes.
+#[derive(Default)]
+pub(super) struct Minutes([Minute; 16]);
+
+/// A calendar's text up to the minute, and its seconds since the Unix epoch.
+#[derive(Clone, Copy, Default)]
+struct Minute {
+    text: u128,
+    seconds: i64,
+}
+
 /// A time in any of the forms that collectors write, ns since the Unix epoch: a number of `unit` ns each, with decimals or
 /// without; `YYYY-MM-DD hh:mm:ss`, with `T` or a space between, decimals or without, and an offset, `Z` or neither (UTC).
-pub(super) fn time(text: &[u8], unit: u64) -> Option<u64> {
+#[inline]
+pub(super) fn time(text: &[u8], unit: u64, minutes: &mut Minutes) -> Option<u64> {
     match text.get(4) {
-        Some(b'-') => calendar(text),
+        Some(b'-') => calendar(text, minutes),
         _ => decimal(text, unit),
     }
 }
@@ -142,37 +167,85 @@ fn decimal(text: &[u8], unit: u64) -> Option<u64> {
     Some(ns)
 }
 
-fn calendar(text: &[u8]) -> Option<u64> {
+#[inline]
+fn calendar(text: &[u8], minutes: &mut Minutes) -> Option<u64> {
     let (head, rest) = text.split_first_chunk::<16>()?;
     let (seconds, rest) = rest.split_first_chunk::<3>()?;
-    let pairs = pairs(u128::from_le_bytes(*head))?;
-    let pair = |at: u32| (pairs >> (8 * at)) as u64 & 0xff;
-    let (month, day, hour, minute) = (pair(5), pair(8), pair(11), pair(14));
-    if seconds[0] != b':' || !matches!(head[10], b' ' | b'T' | b't') {
+    if seconds[0] != b':' {
         return None;
     }
     let second = digit(seconds[1])? * 10 + digit(seconds[2])?;
-    let year = pair(0) * 100 + pair(2);
-    // Written for a time that is not known.
-    if year == 0 && month == 0 && day == 0 {
-        return Some(0);
+    let known = &mut minutes.0[usize::from(head[15] & 0xf)];
+    let text = u128::from_le_bytes(*head);
+    if known.text != text {
+        // Written for a time that is not known.
+        let Some(seconds) = minute(text)? else { return Some(0) };
+        *known = Minute { text, seconds };
     }
-    if !(1..=12).contains(&month) || day == 0 || day > days_of(year, month) || hour > 23 || minute > 59 || second > 60 {
+    if second > 60 {
         return None;
     }
-    let (nanos, zone) = match rest.split_first() {
-        Some((b'.', fraction)) => {
-            let len = fraction.iter().position(|b| !b.is_ascii_digit()).unwrap_or(fraction.len());
-            if len == 0 {
-                return None;
-            }
-            let nanos = fraction[..len.min(9)].iter().fold(0, |n, b| n * 10 + u64::from(b - b'0'));
-            (nanos * 10u64.pow(9 - len.min(9) as u32), &fraction[len..])
-        }
-        _ => (0, rest),
+    let (nanos, zone) = match rest.first_chunk().filter(|_| rest.len() == 7).and_then(micros) {
+        Some(micros) => (micros * 1000, &[][..]),
+        None => fraction(rest)?,
     };
-    let seconds = days(year, month, day) * 86_400 + (hour * 3600 + minute * 60 + second.min(59)) as i64 - offset(zone)?;
+    let seconds = known.seconds + second.min(59) as i64 - offset(zone)?;
     u64::try_from(seconds).ok()?.checked_mul(SECOND)?.checked_add(nanos)
+}
+
+/// Seconds since the Unix epoch at `YYYY-MM-DD hh:mm`. `Some(None)`: of the day 0.
+fn minute(text: u128) -> Option<Option<i64>> {
+    let pairs = pairs(text)?;
+    let pair = |at: u32| (pairs >> (8 * at)) as u64 & 0xff;
+    let (month, day, hour, minute) = (pair(5), pair(8), pair(11), pair(14));
+    if !matches!((text >> 80) as u8, b' ' | b'T' | b't') {
+        return None;
+    }
+    let year = pair(0) * 100 + pair(2);
+    if year == 0 && month == 0 && day == 0 {
+        return Some(None);
+    }
+    if !(1..=12).contains(&month) || day == 0 || day > days_of(year, month) || hour > 23 || minute > 59 {
+        return None;
+    }
+    Some(Some(days(year, month, day) * 86_400 + (hour * 3600 + minute * 60) as i64))
+}
+
+/// Decimals of a second as nanoseconds, if there are any, and what follows.
+fn fraction(text: &[u8]) -> Option<(u64, &[u8])> {
+    let Some((b'.', fraction)) = text.split_first() else { return Some((0, text)) };
+    let len = fraction.iter().position(|b| !b.is_ascii_digit()).unwrap_or(fraction.len());
+    if len == 0 {
+        return None;
+    }
+    let nanos = fraction[..len.min(9)].iter().fold(0, |n, b| n * 10 + u64::from(b - b'0'));
+    Some((nanos * 10u64.pow(9 - len.min(9) as u32), &fraction[len..]))
+}
+
+/// A dot and six digits.
+#[inline(always)]
+fn micros(text: &[u8; 7]) -> Option<u64> {
+    let [dot, a, b, c, d, e, f] = *text;
+    let (n, len) = leading_digits(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]));
+    (dot == b'.' && len == 6).then_some(n)
+}
+
+/// The number that eight bytes begin with, if it has fewer than eight digits, and how many digits it has. All at once: a
+/// loop that ends after the last digit is often guessed wrong.
+#[inline(always)]
+pub(super) fn leading_digits(eight: u64) -> (u64, usize) {
+    const ONES: u64 = u64::MAX / 255;
+    const EVERY_OTHER: u64 = 0xff_0000_00ff;
+    let digits = eight ^ (ONES * b'0' as u64);
+    // The lowest byte that is no digit is found for certain; higher ones may have carries of it.
+    let others = (digits | digits.wrapping_add(ONES * 6)) & (ONES * 0xf0);
+    let len = others.trailing_zeros() / 8;
+    // The last digit to the top, zeros before the first.
+    let digits = digits << ((64 - 8 * len) & 63);
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let first = (pairs & EVERY_OTHER).wrapping_mul(100 + (1_000_000 << 32));
+    let last = (pairs >> 16 & EVERY_OTHER).wrapping_mul(1 + (10_000 << 32));
+    (first.wrapping_add(last) >> 32, len as usize)
 }
 
 /// `YYYY-MM-DD hh:mm` with any byte between day and hour, all digits at once: each two that stand together become their
@@ -252,6 +325,14 @@ mod tests {
     use proptest::prelude::*;
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+    /// Also as one that was seen before.
+    fn time(text: &[u8], unit: u64) -> Option<u64> {
+        let mut minutes = Minutes::default();
+        let first = super::time(text, unit, &mut minutes);
+        assert_eq!(super::time(text, unit, &mut minutes), first, "from memory");
+        first
+    }
+
     #[test]
     fn times_in_every_form() {
         const T: u64 = 1_677_577_599 * SECOND;
@@ -261,6 +342,7 @@ mod tests {
             ("2023-02-28T09:46:39.5Z", T + 500_000_000),
             ("2023-02-28T11:46:39+02:00", T),
             ("2023-02-28T04:16:39.000000-0530", T),
+            ("2023-02-28T04:16:39.5-0530", T + 500_000_000),
             ("1677577599.000000", T),
             ("1677577599", T),
             ("1677577599.123456789123", T + 123_456_789),
@@ -296,6 +378,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn digits_as_one_by_one(text in "[0-9]{0,8}[,. }e:/\\xff]{8}") {
+            let eight = text.as_bytes().first_chunk::<8>().unwrap();
+            let len = eight.iter().position(|b| !b.is_ascii_digit()).unwrap_or(8);
+            let (n, found) = leading_digits(u64::from_le_bytes(*eight));
+            prop_assert_eq!(found, len);
+            if (1..8).contains(&len) {
+                prop_assert_eq!(n, text[..len].parse::<u64>().unwrap());
+            }
+        }
+
+        #[test]
+        fn dotted_numbers_as_the_standard_library(text in "([0-9]{1,4}[.:/]?){3,5}|[0-9.]{0,16}|(25[0-9]\\.|0?[0-9]\\.){3}[0-9]{1,3}[^0-9]?") {
+            let theirs = text.parse::<Ipv4Addr>().ok().map(|a| a.octets());
+            prop_assert_eq!(ipv4(text.as_bytes()), theirs, "{}", text);
+        }
+
         #[test]
         fn addresses_as_the_standard_library(v4 in any::<u32>(), v6 in any::<u128>(), zeros in any::<u128>(), mess in "[0-9a-f:.]{0,24}") {
             // Some groups zero, so that there is something to shorten.
