@@ -13,7 +13,7 @@ const INFERENCE_GOALS: [(&str, f64); 2] = [("A", 2.0), ("B", 1.7)];
 const INFERENCE_BATCH: &str = "1024";
 
 /// CPU seconds per million of pmacct's flows, parsed and windowed, at the rate of the stream of `bench kafka`.
-pub const PMACCT_GOAL: f64 = 0.9;
+const PMACCT_GOAL: f64 = 0.9;
 const PMACCT_GOAL_AT: &str = "at 100k flows/s";
 
 /// Decoding, windows and plugins.

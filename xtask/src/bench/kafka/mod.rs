@@ -87,10 +87,7 @@ fn read(results: &mut Results, broker: &Broker, topic: &Topic, case: &str) -> Re
     let median = |unit: &str| results.median_of("kafka", case, unit);
     let (cpu, rate, rss) = (median("cpu_s_per_m"), median("flows_per_s"), median("peak_rss_bytes"));
     let name = format!("Kafka, {case} to incidents, per million flows");
-    match case == Format::Pmacct.to_string() {
-        true => results.at_most(&name, cpu, micro::PMACCT_GOAL, "CPU s"),
-        false => results.figure(&name, cpu, "CPU s"),
-    }
+    results.figure(&name, cpu, "CPU s");
     if rate.is_finite() {
         results.figure(&format!("Kafka, {case} to incidents, one process"), rate, "flows/s");
     }
