@@ -1,6 +1,6 @@
 //! What a thread of a live pipeline knows, kept over restarts where `engine.state_dir` is set: templates, open incidents,
-//! levels, what detectors know. UDP has no replay: what arrives while the process is down is gone, but who the exporters are, what is open and
-//! what is usual is not. Each thread keeps its own, now and then; what does not fit together does not matter here, because
+//! levels, what detectors know. UDP has no replay: what arrives while the process is down is gone, but who the exporters
+//! are, what is open and what is usual is not. Each thread keeps its own, now and then; what does not fit together does not matter here, because
 //! nothing is read again. (Kafka sources tie all of it to positions: `kafka/task.rs`.)
 
 use crate::checkpoint::{Checkpoint, Store, new_id};

@@ -306,3 +306,42 @@ fn processes_that_share_what_is_not_keyed_are_told() {
     second.stop();
     first.stop();
 }
+
+#[test]
+fn what_a_producer_wrote_twice_counts_twice() {
+    let Some(brokers) = kafka::brokers("records that are there twice") else { return };
+    let case = Case::with_topics(&brokers, "twice", 1);
+    let lines = flood("192.0.2.1", 0);
+    kafka::produce(&brokers, &case.topic, 0, lines.clone());
+    kafka::produce(&brokers, &case.topic, 0, lines);
+    let engine = case.start("engine", KEYED);
+    assert_eq!(case.opened(1), ["192.0.2.1"]);
+    let summary = engine.stop();
+    assert_eq!(counted(&summary, "kaminari_window_records_total", ""), 10.0, "{summary}");
+    assert_eq!(counted(&summary, "kaminari_source_refused_total", ""), 0.0, "{summary}");
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_holds_positions_back_and_tells_nothing_twice() {
+    let Some(brokers) = kafka::brokers("a disk that takes no checkpoints") else { return };
+    let case = Case::with_topics(&brokers, "full", 1);
+    let mut engine = case.start("engine", KEYED);
+    let committed = || kafka::committed(&brokers, &case.group, &case.topic).first().map_or(0, |(_, offset, _)| *offset);
+    engine.says("reads ");
+    let folder = case.dir.path().join("state/checkpoints");
+    let away = case.dir.path().join("away");
+    std::fs::rename(&folder, &away).unwrap();
+    std::fs::write(&folder, "no folder").unwrap();
+    case.flood(0, "192.0.2.1", 0);
+    engine.says("positions stay where they are");
+    assert_eq!(case.opened(1), ["192.0.2.1"]);
+    // Some more tries.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!((committed(), opened(&brokers, &case.incidents).len()), (0, 1));
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::rename(&away, &folder).unwrap();
+    wait_for("the commit", || (committed() == 5).then_some(()));
+    let summary = engine.stop();
+    assert!(counted(&summary, "kaminari_source_commits_total", "failed") >= 2.0, "{summary}");
+    assert_eq!(opened(&brokers, &case.incidents), ["192.0.2.1"]);
+}

@@ -176,7 +176,7 @@ impl Delivery {
         }
     }
 
-    fn count(&self, outcome: &'static str) {
+    pub(super) fn count(&self, outcome: &'static str) {
         counter!(SOURCE_COMMITS, "component_id" => self.source.to_string(), "outcome" => outcome).increment(1);
     }
 }

@@ -5,7 +5,7 @@ use super::committed::Committed;
 use super::delivery::{Broken, Delivery};
 use super::lane::Lane;
 use super::letters::DeadLetters;
-use crate::checkpoint::{Checkpoint, Position, Store};
+use crate::checkpoint::{Checkpoint, CheckpointError, Position, Store};
 use crate::decode::{DecodeStats, Decoder};
 use crate::model::time::now_ns;
 use crate::model::{FlowBatch, FlowBatchBuilder, Output};
@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 
 /// In silence event time goes on and windows are told, all of them empty: that is committed at most so often.
 const SILENT: Duration = Duration::from_secs(10);
+/// Pause before a checkpoint that was not written is tried again, and between lines about it.
+const AGAIN: Duration = Duration::from_secs(1);
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// How often counters are published.
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
 
@@ -51,6 +54,8 @@ pub(super) struct Task {
     told: bool,
     /// How long the last checkpoint took: taking them shall not become the work.
     cost: Duration,
+    /// When it was last said that checkpoints cannot be written.
+    complained: Option<Instant>,
     published: DecodeStats,
     publish_at: Instant,
     delay_ns: Arc<AtomicU64>,
@@ -121,6 +126,7 @@ impl Task {
             silent_until: Instant::now(),
             told: false,
             cost: Duration::ZERO,
+            complained: None,
             published: DecodeStats::default(),
             publish_at: Instant::now(),
             delay_ns,
@@ -234,7 +240,23 @@ impl Task {
             return Ok(());
         }
         self.silent_until = begun + SILENT;
-        let id = self.checkpoint(&positions)?;
+        let id = match self.checkpoint(&positions) {
+            Ok(id) => id,
+            Err(error) => {
+                // Positions do not move without what is known there, so nothing is lost; and nothing is made again, so that
+                // a full disk tells nothing twice. (A transaction that stays open too long for it breaks, and begins anew.)
+                self.delivery.count("failed");
+                self.told = true;
+                self.due = begun + AGAIN;
+                if self.complained.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
+                    self.complained = Some(begun);
+                    let why = "positions stay where they are until it can be written";
+                    tracing::warn!(component_id = &*self.source, error_type = "checkpoint", "{error}: {why}");
+                }
+                return Ok(());
+            }
+        };
+        self.complained = None;
         let starts: Vec<Start> = self
             .parts
             .iter()
@@ -262,7 +284,7 @@ impl Task {
     }
 
     /// Writes what is known; the id under which it is found.
-    fn checkpoint(&mut self, positions: &[i64]) -> Result<Option<String>, Broken> {
+    fn checkpoint(&mut self, positions: &[i64]) -> Result<Option<String>, CheckpointError> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
         let mut sections = BTreeMap::new();
         self.lanes.iter_mut().for_each(|lane| lane.save(&mut sections));
@@ -282,10 +304,7 @@ impl Task {
             sections,
         };
         let id = crate::checkpoint::new_id();
-        checkpoints
-            .store
-            .write(&checkpoints.lane, &id, &checkpoint)
-            .map_err(|error| Broken::new("checkpoint", error.to_string()))?;
+        checkpoints.store.write(&checkpoints.lane, &id, &checkpoint)?;
         Ok(Some(id))
     }
 
