@@ -56,6 +56,20 @@ impl Engine {
         });
     }
 
+    /// As a machine that hangs does: nothing runs until `go_on`.
+    pub fn hang(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = std::process::Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// As a crash does.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
@@ -64,9 +78,7 @@ impl Engine {
 
     /// As an operator does: SIGTERM, and waits. What it counted.
     pub fn stop(self) -> Value {
-        let pid = self.child.id().to_string();
-        let sent = std::process::Command::new("kill").arg(&pid).status().unwrap();
-        assert!(sent.success());
+        self.signal("-TERM");
         self.ended()
     }
 

@@ -1,6 +1,7 @@
 //! What plugins know is in the checkpoint of the committed positions: a killed process counts on where it stood.
 
 use super::engine::{Engine, wait_for};
+use super::rows::source;
 use kaminari_tests::{kafka, plugin};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -24,20 +25,14 @@ fn a_killed_process_knows_what_its_detectors_knew() {
         kafka::create_topic(&brokers, &topic, 1);
         kafka::create_topic(&brokers, &out, 1);
         let dir = tempfile::tempdir().unwrap();
+        let more = format!("keyed = true\nexactly_once = {exactly_once}");
+        let source = source(&brokers, &topic, &group, "jsonl", &more);
         let config = format!(
             "[engine]
              state_dir = {:?}
 
              [sources.flows]
-             type = \"kafka\"
-             brokers = [{brokers:?}]
-             topics = [{topic:?}]
-             group = {group:?}
-             start = \"earliest\"
-             keyed = true
-             exactly_once = {exactly_once}
-             commit_interval_ms = 100
-             decode = {{ format = \"jsonl\" }}
+             {source}
 
              [plugins.counter]
              path = {:?}

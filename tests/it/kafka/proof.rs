@@ -171,6 +171,34 @@ fn partitions_that_move_in_the_middle_of_a_window_change_nothing() {
     assert_eq!(events, expected);
 }
 
+/// A process that hangs is thought dead; when it goes on, it is fenced: what it had begun is in nobody's incidents.
+#[test]
+fn a_process_that_was_thought_dead_changes_nothing() {
+    let Some(brokers) = kafka::brokers("a process that hangs and comes back") else { return };
+    let expected = undisturbed(&brokers);
+    let live = Live::begin(&brokers, Duration::from_secs(16));
+    let (group, incidents) = (kafka::unique("group"), kafka::unique("incidents"));
+    kafka::create_topic(&brokers, &incidents, 3);
+    let dir = tempfile::tempdir().unwrap();
+    let source = "exactly_once = true\nclient = { \"session.timeout.ms\" = 6000, \"heartbeat.interval.ms\" = 1000 }";
+    let config = detector(&brokers, &live.topic, &group, &incidents, source, dir.path());
+    let mut zombie = Engine::start(dir.path(), "zombie", &config);
+    zombie.says("reads ");
+    std::thread::sleep(Duration::from_secs(4));
+    zombie.hang();
+    let mut heir = Engine::start(dir.path(), "heir", &config);
+    heir.says("reads ");
+    std::thread::sleep(Duration::from_secs(2));
+    zombie.go_on();
+    live.writer.join().unwrap();
+    let opened = expected.iter().filter(|e| e["event"] == "open").count();
+    let events = settled(&brokers, &incidents, opened);
+    zombie.stop();
+    heir.stop();
+    assert_eq!(brief(&events), brief(expected));
+    assert_eq!(events, expected);
+}
+
 #[test]
 fn a_broker_that_is_away_for_twenty_seconds_costs_nothing() {
     let Some(shared) = kafka::brokers("a broker that stops for 20 s") else { return };
