@@ -62,7 +62,7 @@ fn ipv4(text: &[u8]) -> Option<[u8; 4]> {
     let (mut out, mut start, mut good) = ([0; 4], 0, true);
     for byte in &mut out {
         let end = dots.trailing_zeros() / 8;
-        let digits = (digits << (8 * (16 - end) & 127) >> 104) as u32;
+        let digits = ((digits << ((8 * (16 - end)) & 127)) >> 104) as u32;
         let digits = if end - start < 3 { digits & 0xff_ff00 } else { digits };
         let n = (digits & 0xff) * 100 + (digits >> 8 & 0xff) * 10 + (digits >> 16);
         // As everywhere: no leading zeros, which some take for octal.
