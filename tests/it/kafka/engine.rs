@@ -2,6 +2,7 @@
 
 use kaminari_tests::{kafka, kaminari, plugin};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -177,16 +178,20 @@ pub fn events(brokers: &str, topic: &str) -> Vec<Value> {
     events
 }
 
-/// Waits until every incident is closed and nothing more comes.
+/// Waits until every incident is closed and nothing more comes. What is told twice counts once.
 pub fn settled(brokers: &str, topic: &str, at_least: usize) -> Vec<Value> {
     let mut last = (Instant::now(), 0);
     wait_for("all incidents to close", || {
         let now = events(brokers, topic);
-        let of = |kind: &str| now.iter().filter(|e| e["event"] == kind).count();
+        let of = |kind: &str| {
+            let ids = now.iter().filter(|e| e["event"] == kind).map(|e| e["incident_id"].to_string());
+            ids.collect::<BTreeSet<_>>()
+        };
         if now.len() != last.1 {
             last = (Instant::now(), now.len());
         }
         let quiet = last.0.elapsed() > Duration::from_secs(5);
-        (quiet && of("open") >= at_least && of("open") <= of("close")).then_some(now)
+        let (open, close) = (of("open"), of("close"));
+        (quiet && open.len() >= at_least && open.is_subset(&close)).then_some(now)
     })
 }
