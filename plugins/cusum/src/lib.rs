@@ -18,18 +18,24 @@ pub struct Cusum {
 #[serde(crate = "kaminari_plugin_sdk::serde")]
 struct Sums {
     level: Ewma,
-    up: f64,
-    down: f64,
-    /// Windows since the sum that is larger was 0: when the shift began.
+    up: Sum,
+    down: Sum,
+}
+
+/// Sum of one side.
+#[derive(Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
+#[serde(crate = "kaminari_plugin_sdk::serde")]
+struct Sum {
+    value: f64,
+    /// Windows since it was 0: when the shift began.
     since: u32,
 }
 
 /// What a window does to the sums of one feature.
 #[derive(Clone, Copy)]
 struct Next {
-    up: f64,
-    down: f64,
-    since: u32,
+    up: Sum,
+    down: Sum,
     score: f64,
 }
 
@@ -93,7 +99,7 @@ impl Sums {
     fn new(config: &Config) -> Self {
         // Without forgetting it is the plain mean, and stops to learn after the warm-up.
         let half_life = if config.half_life_windows > 0.0 { config.half_life_windows } else { f64::from(u32::MAX) };
-        Self { level: Ewma::half_life(half_life), up: 0.0, down: 0.0, since: 0 }
+        Self { level: Ewma::half_life(half_life), up: Sum::default(), down: Sum::default() }
     }
 
     fn is_warm(&self, config: &Config) -> bool {
@@ -108,26 +114,30 @@ impl Sums {
         let off = x - self.level.level();
         let deviation = self.level.deviation().max(config.min_deviation_share * self.level.level().abs());
         let z = if off == 0.0 { 0.0 } else { (off / deviation).clamp(-config.max_z, config.max_z) };
-        // No higher than twice the limit: what stands must come down within reach when all is well again.
-        let most = 2.0 * config.h;
-        let up = (self.up + z - config.k).clamp(0.0, most);
-        let down = (self.down - z - config.k).clamp(0.0, most);
-        let since = if up.max(down) > 0.0 { self.since.saturating_add(1) } else { 0 };
-        Some(Next { up, down, since, score: up.max(down) / config.h })
+        let (up, down) = (self.up.add(z, config), self.down.add(-z, config));
+        Some(Next { up, down, score: up.value.max(down.value) / config.h })
     }
 
     fn go_on(&mut self, next: Option<Next>, x: f64, teaches: bool, config: &Config) {
         match next {
             Some(n) if n.score > 1.0 && config.after_alarm == AfterAlarm::Relearn => return *self = Self::new(config),
             Some(n) if n.score > 1.0 && config.after_alarm == AfterAlarm::Reset => {
-                (self.up, self.down, self.since) = (0.0, 0.0, 0);
+                (self.up, self.down) = Default::default();
             }
-            Some(n) => (self.up, self.down, self.since) = (n.up, n.down, n.since),
+            Some(n) => (self.up, self.down) = (n.up, n.down),
             None => {}
         }
         if teaches && (config.half_life_windows > 0.0 || !self.is_warm(config)) {
             self.level.update(x);
         }
+    }
+}
+
+impl Sum {
+    fn add(self, z: f64, config: &Config) -> Self {
+        // No higher than twice the limit: what stands must come down within reach when all is well again.
+        let value = (self.value + z - config.k).clamp(0.0, 2.0 * config.h);
+        Self { value, since: if value > 0.0 { self.since.saturating_add(1) } else { 0 } }
     }
 }
 
@@ -147,8 +157,9 @@ fn alert(
             alert = alert.because(name.as_str(), n.score, x, level);
         }
         if n.score == score {
-            let side = if n.up >= n.down { "above" } else { "below" };
-            let (x, level, since) = (short(x), short(level), n.since);
+            let (side, since) =
+                if n.up.value >= n.down.value { ("above", n.up.since) } else { ("below", n.down.since) };
+            let (x, level) = (short(x), short(level));
             alert.message = format!("{name} has been {side} its level of {level} for {since} windows, now {x}");
         }
     }

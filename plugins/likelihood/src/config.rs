@@ -26,7 +26,8 @@ kaminari_plugin_sdk::config! {
         /// Values remembered per metric and view.
         #[serde(default = "memory")]
         pub memory: usize,
-        /// Whether a window that alerts becomes part of what is usual: a new level is then told once.
+        /// Whether a window that alerts becomes part of what is usual: a new level is then told once. The forecast
+        /// follows the metric either way.
         #[serde(default)]
         pub learn_from_alerts: bool,
         /// Entities that are remembered; about 8 KB each and metric.

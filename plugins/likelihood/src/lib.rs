@@ -141,9 +141,10 @@ impl Series {
                 for (v, gap) in gaps.into_iter().enumerate() {
                     self.views[v].learn(looked[v], gap, config.memory, settled);
                 }
-                self.level.update(x);
-                self.spread = spread;
             }
+            // Where the metric is now, not what is usual: a forecast that stood still would be ever more wrong.
+            self.level.update(x);
+            self.spread = spread;
         }
         warm.then_some(Opinion { score, view, expected })
     }
