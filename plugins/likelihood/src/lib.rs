@@ -162,7 +162,7 @@ fn alert(config: &Config, row: usize, score: f64, opinions: &[Option<Opinion>], 
             let (x, expected) = (short(x[row]), short(o.expected));
             alert.message = match o.view {
                 0 => format!("{name} is {x}, far from all values seen; {expected} was expected"),
-                1 => format!("{name} is {x} where {expected} was expected: no forecast was ever so wrong"),
+                1 => format!("{name} is {x} where {expected} was expected: an error never seen before"),
                 _ => format!("{name} varies as it never did, now {x} where {expected} was expected"),
             };
         }

@@ -84,7 +84,7 @@ fn partial_windows_are_judged_and_teach_nothing() {
 fn a_restored_instance_goes_on_as_if_nothing_had_happened() {
     let config = || json!({ "features": ["value", "other"], "learn_from_alerts": true });
     let rows = |i: u64| {
-        let odd = if i % 197 == 0 { i as f64 * i as f64 } else { 0.0 };
+        let odd = if i.is_multiple_of(197) { i as f64 * i as f64 } else { 0.0 };
         batch()
             .hosts([1, 2])
             .f64s("value", [usual(i) + odd, usual(3 * i)])

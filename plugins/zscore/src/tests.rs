@@ -69,7 +69,7 @@ fn a_restored_instance_goes_on_as_if_nothing_had_happened() {
         // Saved while warming up and after.
         for saved_after in [11, 80] {
             let config = || json!({ "features": ["flows"], "method": method, "z": 3.0 });
-            let x = |i: u64| [if i % 50 == 0 { 900.0 } else { usual(i) }, usual(3 * i)];
+            let x = |i: u64| [if i.is_multiple_of(50) { 900.0 } else { usual(i) }, usual(3 * i)];
             let mut first = harness(config());
             (1..saved_after).for_each(|i| drop(step(&mut first, i, x(i))));
             let mut second = harness(config());
