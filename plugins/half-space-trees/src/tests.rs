@@ -90,7 +90,7 @@ fn a_scope_of_all_compares_entities() {
     let mut h = harness(json!({ "features": ["a", "b"], "scope": "all" }));
     let rows = |odd: f64| {
         let (a, b): (Vec<f64>, Vec<f64>) =
-            (0..300).map(|i| usual(i)).map(|[a, b]| (a, if a == 0.0 { odd } else { b })).unzip();
+            (0..300).map(usual).map(|[a, b]| (a, if a == 0.0 { odd } else { b })).unzip();
         batch().hosts(0..300).f64s("a", a).f64s("b", b).build()
     };
     h.detect(&window(0, 10), &rows(0.0)).unwrap();
