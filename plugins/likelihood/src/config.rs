@@ -30,7 +30,7 @@ kaminari_plugin_sdk::config! {
         /// follows the metric either way.
         #[serde(default)]
         pub learn_from_alerts: bool,
-        /// Entities that are remembered; about 8 KB each and metric.
+        /// Entities that are remembered; about 12 KB each and metric.
         #[serde(default = "max_entities")]
         pub max_entities: usize,
         /// Severity of the alerts.
