@@ -183,6 +183,10 @@ pub struct PluginPlan {
     pub sha256: Option<String>,
     /// Ids of the models that it may score with.
     pub inference: Vec<Arc<str>>,
+    /// Buckets of keyed state that it may use.
+    pub state: Vec<Arc<str>>,
+    /// Series of its own metrics; 0: none.
+    pub metrics_series: usize,
     /// Limits of every instance.
     pub limits: PluginLimits,
 }
@@ -196,11 +200,13 @@ pub struct PluginLimits {
     pub deadline_ms: u64,
     /// Alerts taken from one call; the rest is cut and counted.
     pub alerts_per_call: usize,
+    /// Keyed state that the host keeps for it in one place, bytes.
+    pub state_bytes: usize,
 }
 
 impl Default for PluginLimits {
     fn default() -> Self {
-        Self { memory_bytes: 64 << 20, deadline_ms: 250, alerts_per_call: 1000 }
+        Self { memory_bytes: 64 << 20, deadline_ms: 250, alerts_per_call: 1000, state_bytes: 16 << 20 }
     }
 }
 

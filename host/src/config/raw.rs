@@ -95,6 +95,8 @@ pub(super) struct PluginSection {
     pub path: Option<PathBuf>,
     pub sha256: Option<String>,
     pub inference: Vec<String>,
+    pub state: Vec<String>,
+    pub metrics_series: usize,
     pub limits: LimitsSection,
 }
 
@@ -105,12 +107,13 @@ pub(super) struct LimitsSection {
     pub memory_bytes: usize,
     pub deadline_ms: u64,
     pub alerts_per_call: usize,
+    pub state_bytes: usize,
 }
 
 impl Default for LimitsSection {
     fn default() -> Self {
-        let super::PluginLimits { memory_bytes, deadline_ms, alerts_per_call } = super::PluginLimits::default();
-        Self { memory_bytes, deadline_ms, alerts_per_call }
+        let super::PluginLimits { memory_bytes, deadline_ms, alerts_per_call, state_bytes } = Default::default();
+        Self { memory_bytes, deadline_ms, alerts_per_call, state_bytes }
     }
 }
 

@@ -266,11 +266,21 @@ impl Resolver<'_> {
         let sha256 = self.pin(path, written.sha256, "paste the first field of `sha256sum FILE`");
         let model = |resolver: &mut Self, path: &str, name: &str| resolver.reference("models", path, name);
         let inference = self.list(&format!("{path}.inference"), &written.inference, model);
+        let bucket = |r: &mut Self, path: &str, name: &str| {
+            let good = !name.is_empty() && name.len() <= 64;
+            if !good {
+                r.bad(path, format!("`{name}` is no name of a bucket"), "1 to 64 bytes", "name it as the plugin does");
+            }
+            good.then(|| Arc::from(name))
+        };
+        let state = self.list(&format!("{path}.state"), &written.state, bucket);
+        self.in_range(&format!("{path}.metrics_series"), written.metrics_series as u64, 0, 100_000);
         let limits = written.limits;
         for (key, value, least, most) in [
             ("memory_bytes", limits.memory_bytes as u64, 1 << 16, 1 << 32),
             ("deadline_ms", limits.deadline_ms, 1, 60_000),
             ("alerts_per_call", limits.alerts_per_call as u64, 1, 1 << 20),
+            ("state_bytes", limits.state_bytes as u64, 1 << 10, 1 << 32),
         ] {
             self.in_range(&format!("{path}.limits.{key}"), value, least, most);
         }
@@ -279,10 +289,13 @@ impl Resolver<'_> {
             path: resolved(self.findings.places.folder(entry.file), &file?),
             sha256,
             inference,
+            state,
+            metrics_series: written.metrics_series,
             limits: PluginLimits {
                 memory_bytes: limits.memory_bytes,
                 deadline_ms: limits.deadline_ms,
                 alerts_per_call: limits.alerts_per_call,
+                state_bytes: limits.state_bytes,
             },
         })
     }

@@ -120,6 +120,10 @@ catalogue! {
     PLUGIN_MEMORY_BYTES = "kaminari_plugin_memory_bytes", Gauge, ["plugin", "pipeline"];
     /// Log lines of plugins that the rate limit withheld.
     PLUGIN_LOGS_SUPPRESSED = "kaminari_plugin_logs_suppressed_total", Counter, ["plugin"];
+    /// Series of plugins' own metrics that were refused: over `metrics_series`.
+    PLUGIN_SERIES_REFUSED = "kaminari_plugin_series_refused_total", Counter, ["plugin"];
+    /// Bytes that plugins keep in buckets of the host.
+    PLUGIN_STATE_BYTES = "kaminari_plugin_state_bytes", Gauge, ["plugin", "pipeline"];
     /// Rows offered to a model, by outcome: scored, non_finite (a feature was not a number).
     INFERENCE_ROWS = "kaminari_inference_rows_total", Counter, ["model", "outcome"];
     /// Seconds per batch of rows scored; models scored together share the time equally.
