@@ -157,6 +157,7 @@ pub(super) struct PipelineSection {
     pub mode: String,
     pub window: WindowSection,
     pub rows: Option<RowsSection>,
+    pub records: Option<RecordsSection>,
     pub combine: Option<CombineSection>,
     pub incident: IncidentSection,
 }
@@ -175,6 +176,7 @@ impl Default for PipelineSection {
             mode: "alert".into(),
             window: WindowSection::default(),
             rows: None,
+            records: None,
             combine: None,
             incident: IncidentSection::default(),
         }
@@ -231,6 +233,30 @@ impl Default for RowsSection {
     fn default() -> Self {
         Self { time: None, time_unit: TimeUnit::Seconds, window_secs: None, entity: None }
     }
+}
+
+/// `[pipelines.NAME.records]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RecordsSection {
+    pub entity: Option<String>,
+    pub level: Option<String>,
+    pub max_bytes: usize,
+    pub extract: Option<ExtractSection>,
+}
+
+impl Default for RecordsSection {
+    fn default() -> Self {
+        Self { entity: None, level: None, max_bytes: 256 << 20, extract: None }
+    }
+}
+
+/// `extract` of `[pipelines.NAME.records]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ExtractSection {
+    pub plugin: Option<String>,
+    pub config: toml::Table,
 }
 
 /// `[pipelines.NAME.combine]`.
@@ -297,6 +323,8 @@ pub(super) fn all_keys() -> Vec<(&'static str, Vec<String>)> {
         ("detectors.calibration", keys::<CalibrationSection>()),
         ("pipelines.combine", keys::<CombineSection>()),
         ("pipelines.rows", keys::<RowsSection>()),
+        ("pipelines.records", keys::<RecordsSection>()),
+        ("pipelines.records.extract", keys::<ExtractSection>()),
         ("pipelines.incident", keys::<IncidentSection>()),
     ]
 }

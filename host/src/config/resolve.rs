@@ -126,6 +126,7 @@ impl Resolver<'_> {
         let pipelines = self.each("pipelines", Self::pipeline);
         self.detector_levels(&detectors, &pipelines);
         self.row_sources(&sources, &pipelines);
+        self.record_sources(&sources, &pipelines);
         self.trainable(&models, &pipelines);
         if self.merged.named.get("pipelines").is_none_or(BTreeMap::is_empty) {
             self.no_pipeline();
@@ -340,7 +341,7 @@ impl Resolver<'_> {
         for (section, user) in [
             ("sources", "pipeline"),
             ("models", "plugin"),
-            ("plugins", "detector"),
+            ("plugins", "detector, source or pipeline of records"),
             ("detectors", "pipeline"),
             ("sinks", "pipeline"),
         ] {
@@ -374,6 +375,18 @@ impl Resolver<'_> {
         let unknown = meant(unknown, name, defined(), "not defined").help(help);
         self.findings.push(path, unknown);
         None
+    }
+
+    /// A level that flow records have.
+    pub fn flow_level(&mut self, path: &str, name: &str) -> Option<KeyKind> {
+        let kind = self.level(path, name)?;
+        if kind == KeyKind::Name {
+            let text = format!("flow records have no `{name}`");
+            let help = "it is for `[pipelines.NAME.records]`, by `entity`";
+            self.bad(path, text, "not for flow records", help);
+            return None;
+        }
+        Some(kind)
     }
 
     pub fn level(&mut self, path: &str, name: &str) -> Option<KeyKind> {
@@ -440,7 +453,7 @@ impl Resolver<'_> {
     }
 
     /// The plugin's own table. JSON knows neither `nan` nor `inf`.
-    fn json(&mut self, path: &str, value: &toml::Value) -> serde_json::Value {
+    pub(super) fn json(&mut self, path: &str, value: &toml::Value) -> serde_json::Value {
         match value {
             toml::Value::String(text) => text.as_str().into(),
             toml::Value::Integer(n) => (*n).into(),

@@ -104,6 +104,12 @@ catalogue! {
     WINDOW_FIRED = "kaminari_window_fired_total", Counter, ["pipeline"];
     /// Rows of features judged.
     FEATURE_ROWS = "kaminari_feature_rows_total", Counter, ["pipeline"];
+    /// Rows of features of a plugin that were refused: no_entity, no_address, duplicate_entity, max_keys.
+    FEATURE_REFUSED_ROWS = "kaminari_feature_refused_rows_total", Counter, ["pipeline", "reason"];
+    /// Rows of records for which windows had no room (`records.max_bytes`).
+    WINDOW_REFUSED_RECORDS = "kaminari_window_refused_records_total", Counter, ["pipeline"];
+    /// Bytes of the rows of records that windows keep.
+    WINDOW_RECORD_BYTES = "kaminari_window_record_bytes", Gauge, ["pipeline"];
     /// Seconds per plugin call.
     PLUGIN_CALL_SECONDS = "kaminari_plugin_call_duration_seconds", Histogram, ["plugin", "pipeline"];
     /// Plugin calls by outcome: ok, error, trap, deadline, oom, refused.
