@@ -28,7 +28,8 @@ pub fn run(plugins: &Path) -> Outcome {
     let host = PluginHost::new(&cache.path().join("cache"))?;
     let path = plugins.join("threshold.wasm");
     let limits = PluginLimits::default();
-    let plan = PluginPlan { id: "threshold".into(), path, sha256: None, inference: Vec::new(), limits };
+    let (inference, state) = (Vec::new(), Vec::new());
+    let plan = PluginPlan { id: "threshold".into(), path, sha256: None, inference, state, metrics_series: 0, limits };
     let plugin = host.load(&plan)?;
     let columns: Vec<Vec<f64>> = (0..FEATURES).map(|f| column(f as u64)).collect();
     let keys: Vec<testing::Key> = (0..ROWS as u32).map(testing::host).collect();
