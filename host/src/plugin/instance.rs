@@ -134,6 +134,11 @@ impl PluginInstance {
         &self.loaded
     }
 
+    /// Linear memory in use, bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().limiter.memory()
+    }
+
     pub(super) fn configure(&mut self, config: &str) -> Result<(), CallError> {
         self.call("configure", SETUP_DEADLINE_MS, |exports, store| {
             exports.kaminari_plugin_lifecycle().call_configure(store, config)

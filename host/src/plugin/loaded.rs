@@ -144,6 +144,13 @@ impl LoadedPlugin {
         &self.granted
     }
 
+    /// Names of the interfaces that the component imports and of those that it exports, as `kaminari:plugin/data@0.1.0`.
+    pub fn interfaces(&self) -> (Vec<String>, Vec<String>) {
+        let (engine, ty) = (self.pre.engine(), self.pre.component().component_type());
+        let imports = ty.imports(engine).map(|(name, _)| name.to_owned());
+        (imports.collect(), ty.exports(engine).map(|(name, _)| name.to_owned()).collect())
+    }
+
     /// A fresh, configured instance for a pipeline. `config_json` is the plugin's own table.
     pub fn instantiate(self: &Arc<Self>, pipeline: &str, config_json: &str) -> Result<PluginInstance, PluginError> {
         let (store, exports, checkpoint) = self.sandbox("instantiate", pipeline)?;
