@@ -5,6 +5,7 @@ mod bench;
 mod demo;
 mod engine;
 mod eval;
+mod guests;
 mod kafka;
 mod layers;
 mod markers;

@@ -1,9 +1,9 @@
 //! `kaminari plugin build`: a folder to a component in its `dist/`, by the tools of the language. What they say goes to
 //! stderr. What is missing is named with the command that brings it; only Rust's guest target is fetched here.
 
-use super::error::{AuthoringError, make};
+use super::WIT;
+use super::error::{AuthoringError, make, write};
 use super::project::{Language, Project};
-use super::template::COMPONENTIZE_PY;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -101,11 +101,12 @@ fn python(project: &Project, wasm: &Path) -> Result<(), AuthoringError> {
         .or_else(|| Some(dir.join(".venv/bin/componentize-py")).filter(|tool| tool.is_file()))
         .unwrap_or_else(|| "componentize-py".into());
     let mut command = Command::new(&tool);
-    command.args(["-d", "wit", "-w", &project.world, "componentize", "app", "-p", ".", "-o"]).arg(wasm);
+    command.arg("-d").arg(contract(project)?).args(["-w", &project.world, "componentize", "app", "-p", ".", "-o"]);
+    command.arg(wasm);
     run(command.current_dir(dir), None, || AuthoringError::Tool {
         tool: "componentize-py",
         install: format!(
-            "in {}, run `python3 -m venv .venv && .venv/bin/pip install {COMPONENTIZE_PY}`",
+            "in {}, run `python3 -m venv .venv && .venv/bin/pip install -r requirements.txt`",
             dir.display()
         ),
     })
@@ -130,6 +131,18 @@ fn javascript(project: &Project, wasm: &Path) -> Result<(), AuthoringError> {
         tool: "node",
         install: "install Node.js 20 or later, then run `npm install` in the plugin's folder".into(),
     })
+}
+
+/// The contract that the author has, else that of this program.
+fn contract(project: &Project) -> Result<PathBuf, AuthoringError> {
+    let own = project.dir.join("wit");
+    if own.is_dir() {
+        return Ok(own);
+    }
+    let ours = project.dir.join("dist/wit");
+    make(&ours)?;
+    write(&ours.join("kaminari.wit"), WIT)?;
+    Ok(ours)
 }
 
 /// A file or folder that the environment names.

@@ -22,6 +22,7 @@ const RUST_DETECTOR: Files = files! {
 };
 const PYTHON_DETECTOR: Files = files! {
     "app.py" = "python/app.py",
+    "requirements.txt" = "python/requirements.txt",
     "plugin.toml" = "python/plugin.toml",
     "README.md" = "python/README.md",
     ".gitignore" = "python/gitignore",
@@ -39,10 +40,6 @@ const DETECTOR_SCENARIO: Files = files! {
     "tests/jump/input.csv" = "scenario/input.csv",
     "tests/jump/expected.jsonl" = "scenario/expected.jsonl",
 };
-
-/// Versions that worked.
-pub const COMPONENTIZE_PY: &str = "componentize-py==0.25.1";
-const COMPONENTIZE_JS: &str = "0.23.0";
 
 fn files(role: Role, language: Language) -> [Files; 2] {
     match (role, language) {
@@ -124,12 +121,7 @@ pub fn create(new: &New) -> Result<Vec<PathBuf>, AuthoringError> {
     if new.dir.exists() {
         return Err(AuthoringError::Exists(new.dir.to_owned()));
     }
-    let filled = |text: &str| {
-        text.replace("{{name}}", new.name)
-            .replace("{{sdk}}", &new.sdk.requirement())
-            .replace("{{componentize-py}}", COMPONENTIZE_PY)
-            .replace("{{componentize-js}}", COMPONENTIZE_JS)
-    };
+    let filled = |text: &str| text.replace("{{name}}", new.name).replace("{{sdk}}", &new.sdk.requirement());
     let mut made = Vec::new();
     let mut put = |to: &str, text: &str| {
         let path = new.dir.join(to);
