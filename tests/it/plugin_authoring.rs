@@ -128,7 +128,7 @@ fn a_component_is_tested_where_its_scenarios_stand_and_a_difference_fails() {
     assert!(code == 1 && text.contains("drought") && text.contains("1 scenario failed"), "{text}");
     write("input.jsonl", "{\"flows\": 20}\n");
     let (code, text) = test(&[]);
-    assert!(code == 1 && text.contains("input.jsonl: line 1: no entity"), "{text}");
+    assert!(code == 1 && text.contains("line 1: no entity"), "{text}");
     let (code, text) = test(&["--scenario", "none"]);
     assert!(code == 1 && text.contains("no scenario `none`"), "{text}");
 }

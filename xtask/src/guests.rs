@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// As `kaminari plugin build` reads them.
-const PYTHON: &str = "KAMINARI_COMPONENTIZE_PY";
-const JAVASCRIPT: &str = "KAMINARI_COMPONENTIZE_JS";
+pub const PYTHON: &str = "KAMINARI_COMPONENTIZE_PY";
+/// The same for JavaScript.
+pub const JAVASCRIPT: &str = "KAMINARI_COMPONENTIZE_JS";
 
 /// Where the tools are.
 pub fn tools() -> Vec<(&'static str, OsString)> {

@@ -123,7 +123,7 @@ fn javascript(project: &Project, wasm: &Path) -> Result<(), AuthoringError> {
     command
         .args(["--input-type=module", "-"])
         .arg(dir.join("app.js"))
-        .arg(dir.join("wit"))
+        .arg(contract(project)?)
         .arg(&project.world)
         .arg(wasm);
     // From stdin: what it imports is looked for from the folder it runs in.

@@ -104,27 +104,36 @@ fn rounded(x: f64) -> Value {
     format!("{x:.8e}").parse::<f64>().ok().filter(|x| x.is_finite()).map_or(Value::Null, Value::from)
 }
 
-/// Every line that differs, those that are missing and those that nobody expected.
+/// Every line that differs; at the end, once, those that are missing or that nobody expected.
 pub fn compare(expected: &[Line], said: &[Line], tolerance: Tolerance) -> Vec<Difference> {
-    let lines = expected.len().max(said.len());
-    let difference = |at: usize| {
-        let (wanted, got) = (expected.get(at), said.get(at));
-        let fields = match (wanted, got) {
-            (Some(wanted), Some(got)) => fields(wanted, got, tolerance),
-            (wanted, got) => {
-                let text = |line: Option<&Line>| line.map_or_else(|| "nothing".into(), Line::to_string);
-                vec![("line".into(), text(wanted), text(got))]
-            }
+    let pairs = expected.iter().zip(said).enumerate();
+    let mut out: Vec<Difference> = pairs
+        .map(|(at, (wanted, got))| Difference {
+            line: at + 1,
+            row: got.title(),
+            fields: fields(wanted, got, tolerance),
+        })
+        .filter(|difference| !difference.fields.is_empty())
+        .collect();
+    let both = expected.len().min(said.len());
+    let (missing, more) = (&expected[both..], &said[both..]);
+    if let Some(first) = missing.first().or(more.first()) {
+        let shown = |lines: &[Line]| match lines {
+            [] => "nothing".to_owned(),
+            [line] => line.to_string(),
+            [line, others @ ..] => format!("{line} and {} more", others.len()),
         };
-        let row = got.or(wanted).map(Line::title).unwrap_or_default();
-        (!fields.is_empty()).then_some(Difference { line: at + 1, row, fields })
-    };
-    (0..lines).filter_map(difference).collect()
+        let fields = vec![("lines".into(), shown(missing), shown(more))];
+        out.push(Difference { line: both + 1, row: first.title(), fields });
+    }
+    out
 }
 
 fn fields(wanted: &Line, got: &Line, tolerance: Tolerance) -> Vec<(String, String, String)> {
     let mut out = Vec::new();
-    for (name, value) in &wanted.0 {
+    let failed = got.0.contains_key("error") && !wanted.0.contains_key("error");
+    // A call that failed has no other fields: its error says it all.
+    for (name, value) in wanted.0.iter().filter(|_| !failed) {
         let said = got.0.get(name);
         if !same(value, said.unwrap_or(&Value::Null), tolerance) {
             out.push((name.clone(), shown(Some(value)), shown(said)));
@@ -187,6 +196,10 @@ mod tests {
         assert_eq!(found[0].fields[0], ("score".into(), "2".into(), "1".into()));
         assert_eq!(told(said, "")[0].fields[0].2, "nothing");
         assert_eq!(told("", said)[0].fields[0].1, "nothing");
+        let cut = told(&format!("{said}\n{said}\n{said}"), said);
+        assert!(cut.len() == 1 && cut[0].line == 2 && cut[0].fields[0].1.ends_with("and 1 more"), "{cut:?}");
+        let failed = told(said, r#"{"error":"trapped"}"#);
+        assert_eq!(failed[0].fields, [("error".into(), "none".into(), "\"trapped\"".into())]);
         assert_eq!(told(r#"{"alerts":[{"kind":"jump"},{"kind":"jump"}]}"#, said).len(), 1);
         assert_eq!(told(r#"{"score":null}"#, said).len(), 1);
     }
