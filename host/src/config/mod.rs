@@ -19,6 +19,7 @@ mod places;
 pub mod plan;
 mod raw;
 mod read;
+pub mod records;
 pub mod registry;
 mod resolve;
 mod rows;
