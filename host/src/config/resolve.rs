@@ -499,8 +499,9 @@ fn join_folder(folder: &Path, path: &mut String) {
     }
 }
 
-/// `$XDG_CACHE_HOME/kaminari`, `~/.cache/kaminari` or, for a service without a home, the system's cache folder.
-fn default_cache_dir() -> PathBuf {
+/// Where compiled plugins are kept unless `engine.plugin_cache_dir` says otherwise: `$XDG_CACHE_HOME/kaminari`,
+/// `~/.cache/kaminari` or, for a service without a home, the system's cache folder.
+pub fn default_cache_dir() -> PathBuf {
     let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     folder("XDG_CACHE_HOME")
         .or_else(|| folder("HOME").map(|home| home.join(".cache")))
