@@ -144,6 +144,7 @@ impl Limits {
             memory_bytes: self.memory_bytes.unwrap_or(default.memory_bytes),
             deadline_ms: self.deadline_ms.unwrap_or(default.deadline_ms),
             alerts_per_call: self.alerts_per_call.unwrap_or(default.alerts_per_call),
+            ..default
         }
     }
 }

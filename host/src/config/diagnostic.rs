@@ -69,6 +69,8 @@ codes! {
     DETECTOR_CONFIG = "detector_config";
     /// What is asked of Kafka cannot be: settings that do not go together, brokers that do not answer, a missing topic.
     KAFKA = "kafka";
+    /// A source cannot be opened: a certificate, a key, a socket's file.
+    SOURCE_UNUSABLE = "source_unusable";
     /// A sink cannot be opened.
     SINK_UNUSABLE = "sink_unusable";
 }

@@ -6,6 +6,7 @@ use super::grouping::Grouping;
 use super::judges::{Judges, Loaded, plugins};
 use super::kafka::{self, Letters};
 use super::models;
+use super::receivers::{self, Receivers};
 use super::saved::{self, Saved};
 use super::scores::ScoreWriter;
 use super::state::{self, Keeper};
@@ -23,12 +24,10 @@ use crate::sink::kafka::KafkaSinkConfig;
 use crate::sink::{SINKS, Sink};
 use crate::source::file::{self, FileConfig, FileReader};
 use crate::source::kafka::{Feed, KafkaConfig};
-use crate::source::udp::{self, UdpConfig, UdpReceiver};
 use crate::source::{SOURCES, SourceError};
 use crate::window::{Hasher, Ingest, RowWindows, Shard};
 use crossbeam_channel::Sender;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -93,7 +92,7 @@ pub enum Input {
 
 /// A source ready to run.
 pub(super) enum BuiltSource {
-    Udp { receivers: Vec<UdpReceiver>, config: Box<UdpConfig>, saved: Vec<Option<Saved>> },
+    Live(Box<Receivers>),
     Kafka(Box<BuiltLog>),
     File(Vec<(FileReader, DecodeOptions)>),
 }
@@ -137,13 +136,13 @@ pub struct Built {
     pub(super) live: bool,
     /// Plugins; keeps their engine's clock ticking.
     pub(super) judges: Option<Arc<Judges>>,
-    /// UDP sources and the addresses they are bound to.
-    pub bound: Vec<(Arc<str>, SocketAddr)>,
+    /// Sources that listen, and where.
+    pub bound: Vec<(Arc<str>, String)>,
 }
 
 /// What does not go together, as far as the plan alone tells.
 pub fn contradictions(plan: &Plan) -> Vec<Problem> {
-    kafka::problems(plan, false)
+    [kafka::problems(plan, false), receivers::problems(plan, false)].concat()
 }
 
 /// Everything that `validate` can try without starting: plugins, detectors, brokers.
@@ -157,6 +156,7 @@ pub fn check(plan: &Plan) -> Vec<Problem> {
         problems.extend(judges.features(plan, pipeline).err().into_iter().flatten());
     }
     problems.extend(kafka::problems(plan, true));
+    problems.extend(receivers::problems(plan, true));
     problems.extend(kafka::unreachable(plan));
     problems.sort_by(|a, b| a.path.cmp(&b.path));
     problems.dedup();
@@ -173,6 +173,9 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
     let loaded = plugins(plan).map_err(|p| BuildError::Problems(vec![p]))?;
     let Loaded { judges: loaded, mut problems, told } = loaded;
     problems.extend(kafka::problems(plan, true));
+    if live {
+        problems.extend(receivers::problems(plan, true));
+    }
     let (mut pipelines, mut forwards) = (Vec::new(), Vec::new());
     for pipeline in plan.pipelines.values() {
         let of_log = live && kafka::is_of_log(plan, pipeline);
@@ -241,11 +244,17 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
                     sources.insert(id.clone(), BuiltSource::Kafka(Box::new(kafka::build(plan, component, &loaded)?)));
                     continue;
                 }
-                let built = build_source(plan, id, component)?;
-                if let (BuiltSource::Udp { .. }, Some(address)) = &built {
-                    bound.push((id.clone(), *address));
-                }
-                sources.insert(id.clone(), built.0);
+                let source = match receivers::build(plan, component)? {
+                    Some(receivers) => {
+                        bound.push((id.clone(), receivers.bound.clone()));
+                        BuiltSource::Live(Box::new(receivers))
+                    }
+                    None => {
+                        let config: FileConfig = component.config().map_err(|e| BuildError::Input(e.to_string()))?;
+                        BuiltSource::File(open_all(&config)?)
+                    }
+                };
+                sources.insert(id.clone(), source);
             }
         }
     }
@@ -279,26 +288,6 @@ fn build_frames(plan: &Plan, wanted: Wanted, frames: &Sender<FeatureFrame>) -> R
         judges: loaded,
         bound: Vec::new(),
     })
-}
-
-fn build_source(
-    plan: &Plan,
-    id: &Arc<str>,
-    component: &crate::config::Component,
-) -> Result<(BuiltSource, Option<SocketAddr>), BuildError> {
-    let bad = |e: crate::config::ConfigError| BuildError::Input(e.to_string());
-    if component.kind == udp::DEF.kind {
-        let config: UdpConfig = component.config().map_err(bad)?;
-        let (receivers, address) = udp::bind(id, &config)?;
-        let store = saved::store(plan);
-        let saved =
-            |number| store.as_ref().map(|s| Saved::new(s, saved::socket(id, number), "templates", &plan.digest));
-        let saved = (0..receivers.len()).map(saved).collect();
-        Ok((BuiltSource::Udp { receivers, config: Box::new(config), saved }, Some(address)))
-    } else {
-        let config: FileConfig = component.config().map_err(bad)?;
-        Ok((BuiltSource::File(open_all(&config)?), None))
-    }
 }
 
 /// Each file with the settings to decode it, its format worked out.
@@ -335,15 +324,17 @@ fn replay_source<'a>(
     };
     let component = plan.sources.get(id).ok_or_else(|| BuildError::Input(format!("there is no source {id:?}")))?;
     let bad = |e: crate::config::ConfigError| BuildError::Input(e.to_string());
-    let mut decode = if component.kind == udp::DEF.kind {
-        component.config::<UdpConfig>().map_err(bad)?.decode
+    let live = receivers::decode(component)?;
+    let is_live = live.is_some();
+    let mut decode = if let Some(decode) = live {
+        decode
     } else if component.kind == crate::source::kafka::DEF.kind {
         component.config::<KafkaConfig>().map_err(bad)?.decode
     } else {
         component.config::<FileConfig>().map_err(bad)?.decode
     };
     // The file's own name says what it is; a live source's format is about something else.
-    if component.kind == udp::DEF.kind {
+    if is_live {
         decode.format = None;
         decode.allow.clear();
     }

@@ -33,8 +33,10 @@ pub(super) struct Intake {
     pipelines: Vec<Sender<RouterMsg>>,
     /// Sinks that take the records as they are.
     flows: Vec<Arc<SinkHandle>>,
-    /// The records come from a file, which waits for sinks until this is set.
+    /// What brings the records waits for sinks, until this is set.
     waits: Option<Arc<AtomicBool>>,
+    /// What a sink did not take can be read again.
+    again: bool,
     /// Where its templates are kept.
     saved: Option<Saved>,
     published: DecodeStats,
@@ -56,6 +58,7 @@ impl Intake {
             pipelines,
             flows,
             waits: None,
+            again: false,
             saved: None,
             published: DecodeStats::default(),
             next_publish: Instant::now(),
@@ -74,8 +77,14 @@ impl Intake {
         self
     }
 
-    /// The records come from a file: it waits for sinks, until `stop`.
+    /// The records come from a file: it waits for sinks, until `stop`, and can be read again.
     pub(super) fn patient(mut self, stop: &Arc<AtomicBool>) -> Self {
+        self.again = true;
+        self.waiting(stop)
+    }
+
+    /// Whoever sends the records waits for sinks, until `stop`.
+    pub(super) fn waiting(mut self, stop: &Arc<AtomicBool>) -> Self {
         self.waits = Some(stop.clone());
         self
     }
@@ -205,11 +214,12 @@ impl Intake {
         let batch = builder.finish();
         for sink in &self.flows {
             let output = Output::Flows(batch.clone());
+            // Files and streams wait; a socket of datagrams does not: what finds no room is counted there.
             match &self.waits {
-                // A file waits; a socket does not: what finds no room is counted there.
-                Some(stop) => sink.send_patiently(output, &|| stop.load(Ordering::Relaxed)),
-                None => sink.offer(output),
-            };
+                Some(stop) if self.again => drop(sink.send_patiently(output, &|| stop.load(Ordering::Relaxed))),
+                Some(stop) => sink.send_waiting(output, &|| stop.load(Ordering::Relaxed)),
+                None => drop(sink.offer(output)),
+            }
         }
         let (source, partition) = self.partition.clone();
         self.hand_on(Batch::Flows(FlowBatch { source, partition, arrived_ns: None, batch }));

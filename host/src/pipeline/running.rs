@@ -13,7 +13,6 @@ use super::rows::RowsIntake;
 use crate::config::decode_options::DecodeOptions;
 use crate::plugin::Statuses;
 use crate::sink::worker::{SinkHandle, SinkWorker};
-use crate::source::udp;
 use crossbeam_channel::bounded;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -141,15 +140,16 @@ impl Running {
                         files::rows(files, rows, Pace::new(speed), &stop, progress)
                     }));
                 }
-                BuiltSource::Udp { receivers, config, saved } => {
-                    for ((number, receiver), saved) in receivers.into_iter().enumerate().zip(saved) {
-                        let reading = Reading::new(judges, &id, &config.decode)?;
+                BuiltSource::Live(live) => {
+                    for (number, (receiver, saved)) in live.receivers.into_iter().enumerate() {
+                        let reading = Reading::new(judges, &id, &live.decode)?;
                         let intake = Intake::new((id.clone(), number as u32), reading, routes.clone(), forwarded());
                         let intake = intake.resume(saved);
-                        let (to_intake, from_receiver) = bounded(udp::queue_len(&config));
+                        let intake = if live.waits { intake.waiting(&stop) } else { intake };
+                        let (to_intake, from_receiver) = bounded(live.queue);
                         let (recycle, recycled) = bounded(RECYCLED);
                         let stop = stop.clone();
-                        let name = format!("{id}-udp-{number}");
+                        let name = format!("{id}-recv-{number}");
                         stages.push(spawn(&name, &panicked, move || receiver.run(&to_intake, &recycled, &stop)));
                         sources.push(spawn(&format!("{id}-decode-{number}"), &panicked, move || {
                             intake.run(&from_receiver, &recycle);
