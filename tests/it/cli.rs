@@ -129,6 +129,30 @@ fn the_guide_for_a_first_plugin_has_a_valid_configuration() {
 }
 
 #[test]
+fn detectors_take_the_configurations_of_their_readmes() {
+    let features = "\"value\", \"load\", \"latency_ms\", \"flows_per_s\", \"bits_per_s\"";
+    for plugin in ["likelihood", "zscore", "cusum", "half-space-trees"] {
+        let text = std::fs::read_to_string(root().join(format!("plugins/{plugin}/README.md"))).unwrap();
+        let block = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let built = root().join(format!("target/plugins/{plugin}.wasm"));
+        let block = block.replace(&format!("\"{plugin}.wasm\""), &format!("{built:?}"));
+        let config: toml::Table = toml::from_str(&block).unwrap();
+        let detector = config["detectors"].as_table().unwrap().keys().next().unwrap();
+        let rest = format!(
+            "[sources.metric]\ntype = \"file\"\npaths = [\"x.csv\"]\n[sinks.out]\ntype = \"stdout\"\n[pipelines.metric]\n\
+             sources = [\"metric\"]\nrows = {{ time = \"t\", window_secs = 60 }}\nfeatures = [{features}]\n\
+             detectors = [\"{detector}\"]\nsinks = [\"out\"]\n"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kaminari.toml");
+        std::fs::write(&path, block + &rest).unwrap();
+        std::fs::write(dir.path().join("x.csv"), "t,value\n").unwrap();
+        let told = stdout(["validate", "-c", path.to_str().unwrap()]);
+        assert!(told.starts_with("ok: "), "{plugin}: {told}");
+    }
+}
+
+#[test]
 fn the_readme_shows_what_validate_says() {
     let text = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
     let golden = text("tests/config-errors/three-mistakes/expected.stderr");

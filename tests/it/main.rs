@@ -8,6 +8,7 @@ mod kafka;
 mod learn;
 mod model_inspect;
 mod plugin_authoring;
+mod nab;
 mod plugin_faults;
 mod plugin_files;
 mod plugin_frames;
