@@ -18,5 +18,6 @@ mod restart;
 mod run;
 mod scenario_inputs;
 mod scenarios;
+mod sources;
 mod summary;
 mod torch;

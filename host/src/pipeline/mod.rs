@@ -12,6 +12,7 @@ mod intake;
 mod kafka;
 mod models;
 mod outlet;
+mod progress;
 mod receivers;
 mod router;
 mod rows;

@@ -57,7 +57,10 @@ enum Patience {
 
 /// What stands in the queue.
 enum Item {
-    Output { output: Output, patience: Patience },
+    Output {
+        output: Output,
+        patience: Patience,
+    },
     /// Answered when all before it is safe.
     Barrier(Sender<()>),
 }

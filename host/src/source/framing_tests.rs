@@ -44,7 +44,10 @@ fn frames(frames: &[&str]) -> Got {
 
 #[test]
 fn lines_end_with_lf_crlf_or_nul_and_the_last_needs_none() {
-    assert_eq!(whole(FramingKind::Newline, b"one\ntwo\r\n\r\n\nthree\0four\r"), frames(&["one", "two", "three", "four"]));
+    assert_eq!(
+        whole(FramingKind::Newline, b"one\ntwo\r\n\r\n\nthree\0four\r"),
+        frames(&["one", "two", "three", "four"])
+    );
     assert_eq!(whole(FramingKind::Newline, b"a\rb\n"), frames(&["a\rb"]));
     let long = whole(FramingKind::Newline, b"aaaaaaaaaaaaaaaaaaaaa\nb\naaaaaaaaaaaaaaaaaaaaaaaa");
     assert_eq!(long, Got { oversized: 2, ..frames(&["b"]) }, "the stream goes on after a line that is too long");
@@ -55,7 +58,9 @@ fn octet_counts() {
     assert_eq!(whole(FramingKind::OctetCounted, b"3 a\nb5 <1>xy"), frames(&["a\nb", "<1>xy"]));
     let long = whole(FramingKind::OctetCounted, b"21 aaaaaaaaaaaaaaaaaaaaa1 b");
     assert_eq!(long, Got { oversized: 1, ..frames(&["b"]) });
-    assert!(whole(FramingKind::OctetCounted, b"1 a12").incomplete && whole(FramingKind::OctetCounted, b"4 abc").incomplete);
+    assert!(
+        whole(FramingKind::OctetCounted, b"1 a12").incomplete && whole(FramingKind::OctetCounted, b"4 abc").incomplete
+    );
     for wrong in [&b"<1>x"[..], b"01 x", b"1a x", b" 1 x", b"12345678901 x", b"0 "] {
         assert_eq!(whole(FramingKind::OctetCounted, wrong).broken, Some(Broken::NoCount), "{wrong:?}");
     }
@@ -65,7 +70,10 @@ fn octet_counts() {
 
 #[test]
 fn auto_tells_frame_by_frame() {
-    assert_eq!(whole(FramingKind::Auto, b"5 <1>xy<2>line\n3 a\nb\n{\"a\":1}\n"), frames(&["<1>xy", "<2>line", "a\nb", "{\"a\":1}"]));
+    assert_eq!(
+        whole(FramingKind::Auto, b"5 <1>xy<2>line\n3 a\nb\n{\"a\":1}\n"),
+        frames(&["<1>xy", "<2>line", "a\nb", "{\"a\":1}"])
+    );
     // A digit without a count is a line that begins with a digit.
     assert_eq!(whole(FramingKind::Auto, b"2024-01-01 x\n0 y\n12"), frames(&["2024-01-01 x", "0 y", "12"]));
     assert_eq!(whole(FramingKind::Auto, b"123456789012 x\n"), frames(&["123456789012 x"]));
@@ -77,7 +85,10 @@ fn lengths_before_frames() {
     assert_eq!(whole(FramingKind::LengthPrefixed, b"\0\x03abc\0\0\0\x01d"), frames(&["abc", "d"]));
     let long = whole(FramingKind::LengthPrefixed, b"\0\x15aaaaaaaaaaaaaaaaaaaaa\0\x01b");
     assert_eq!(long, Got { oversized: 1, ..frames(&["b"]) });
-    assert!(whole(FramingKind::LengthPrefixed, b"\0").incomplete && whole(FramingKind::LengthPrefixed, b"\0\x02a").incomplete);
+    assert!(
+        whole(FramingKind::LengthPrefixed, b"\0").incomplete
+            && whole(FramingKind::LengthPrefixed, b"\0\x02a").incomplete
+    );
     let four = Framing { length_bytes: 4, ..framing(FramingKind::LengthPrefixed) };
     assert_eq!(got(four, b"\0\0\0\x02ab", &[1]), frames(&["ab"]));
     assert_eq!(got(four, b"\xff\0\0\0x", &[9]).broken, Some(Broken::TooLong(0xff00_0000)));

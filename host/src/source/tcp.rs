@@ -72,9 +72,12 @@ pub fn check(id: &str, config: &TcpConfig) -> Result<(), SourceError> {
 }
 
 fn acceptor(id: &str, config: &TcpConfig) -> Result<Option<TlsAcceptor>, SourceError> {
-    config.tls.as_ref().map(tls::acceptor).transpose().map_err(|tls::Unusable { key, path, why }| {
-        SourceError::Unusable { id: id.to_owned(), key, path, why }
-    })
+    config
+        .tls
+        .as_ref()
+        .map(tls::acceptor)
+        .transpose()
+        .map_err(|tls::Unusable { key, path, why }| SourceError::Unusable { id: id.to_owned(), key, path, why })
 }
 
 /// Listens; nothing is accepted yet. The second value is the address bound (port 0 resolved).

@@ -83,9 +83,9 @@ pub(super) fn reason(error: &io::Error) -> &'static str {
         Some(Error::InvalidCertificate(_)) => "tls_bad_certificate",
         Some(Error::AlertReceived(_)) => "tls_client_refused",
         Some(Error::PeerIncompatible(_)) => "tls_incompatible",
-        Some(Error::InvalidMessage(_) | Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. }) => {
-            "tls_not_tls"
-        }
+        Some(
+            Error::InvalidMessage(_) | Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. },
+        ) => "tls_not_tls",
         Some(_) => "tls_other",
         None => "tls_broken_off",
     }

@@ -104,7 +104,12 @@ pub fn bind(id: &str, config: &UnixConfig) -> Result<Box<dyn Receive>, SourceErr
     if config.kind == UnixKind::Datagram {
         let socket: UnixDatagram = socket.into();
         socket.set_read_timeout(Some(TICK)).map_err(|e| unusable(e.to_string()))?;
-        return Ok(Box::new(Datagrams { meters: Meters::new(id), socket, max: config.framing.max_frame_bytes, _file: file }));
+        return Ok(Box::new(Datagrams {
+            meters: Meters::new(id),
+            socket,
+            max: config.framing.max_frame_bytes,
+            _file: file,
+        }));
     }
     let limits = Limits {
         framing: config.framing,

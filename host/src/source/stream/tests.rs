@@ -141,8 +141,10 @@ fn what_takes_too_long_is_closed() {
     slow.write_all(b"a").unwrap();
     // Bytes that trickle in do not make a frame.
     let mut trickle = slow.try_clone().unwrap();
-    let trickling = std::thread::spawn(move || while trickle.write_all(b"a").is_ok() && began.elapsed().as_secs() < 20 {
-        std::thread::sleep(Duration::from_millis(100));
+    let trickling = std::thread::spawn(move || {
+        while trickle.write_all(b"a").is_ok() && began.elapsed().as_secs() < 20 {
+            std::thread::sleep(Duration::from_millis(100));
+        }
     });
     assert!(is_closed(slow));
     assert!(is_closed(idle));
@@ -154,7 +156,8 @@ fn what_takes_too_long_is_closed() {
 
 #[test]
 fn streams_without_frames_and_too_many_connections_are_closed() {
-    let source = Source::start("framing = { type = \"octet_counted\", max_frame_bytes = 10 }\nmax_connections = 2", 100);
+    let source =
+        Source::start("framing = { type = \"octet_counted\", max_frame_bytes = 10 }\nmax_connections = 2", 100);
     let (mut wrong, mut right) = (source.connect(), source.connect());
     right.write_all(b"11 aaaaaaaaaaa3 abc").unwrap();
     assert_eq!(source.frames(1)[0].0, "abc", "a frame that is too long is passed over");
