@@ -24,7 +24,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(places: Places, saved: Saved) -> Self {
+    /// Keeps where the source begins.
+    pub(super) fn new(places: Places, mut saved: Saved) -> Self {
+        saved.write(places.behind(0, true));
         Self { places, saved, taken: 0, asked: None, next: Instant::now() + EVERY }
     }
 
@@ -35,7 +37,7 @@ impl Progress {
 
     /// True when it is time to hand on what has come and [`ask`](Self::ask).
     pub(super) fn is_due(&self) -> bool {
-        self.asked.is_none() && Instant::now() >= self.next
+        self.asked.is_none() && (Instant::now() >= self.next || self.places.is_urgent())
     }
 
     /// All that has come has been handed on.

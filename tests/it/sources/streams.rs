@@ -4,7 +4,7 @@ use super::{config, connections, flows, line, lines, listening, refused, told};
 use crate::kafka::engine::Engine;
 use kaminari_tests::run;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::time::Duration;
 
@@ -103,7 +103,8 @@ fn what_is_refused_is_counted_by_reason() {
     // Broken off within a frame whose length was said.
     let mut broken = TcpStream::connect(at).unwrap();
     broken.write_all(b"100 abc").unwrap();
-    drop(broken);
+    broken.shutdown(Shutdown::Write).unwrap();
+    closed(&broken);
     let others: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(at).unwrap()).collect();
     closed(&TcpStream::connect(at).unwrap());
     drop(others);

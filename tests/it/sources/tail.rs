@@ -10,24 +10,19 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
-const SOURCE: &str = "type = \"tail\"\npaths = [\"*.log\"]\npoll_interval_ms = 20\ndecode = { format = \"jsonl\" }\n";
+const SOURCE: &str = "type = \"tail\"\npaths = [\"*.lines\"]\npoll_interval_ms = 20\ndecode = { format = \"jsonl\" }\n";
 
 fn append(path: &Path, text: &str) {
     OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
 }
 
-/// Waits until so many lines were read of files; what is read over HTTP nobody offers here, so the log tells it.
-fn follows(engine: &mut Engine, text: &str) {
-    engine.says(text);
-}
-
 #[test]
 fn lines_are_read_over_every_kind_of_rotation() {
     let dir = tempfile::tempdir().unwrap();
-    let log = dir.path().join("flows.log");
+    let log = dir.path().join("flows.lines");
     append(&log, &lines(0..1_000));
     let mut engine = Engine::start(dir.path(), "engine", &config(SOURCE));
-    follows(&mut engine, "flows.log from byte");
+    engine.says("flows.lines from byte");
     // From the end on; a line in two pieces.
     let text = lines(0..1_000);
     let (first, second) = text.split_at(text.len() / 2);
@@ -35,13 +30,13 @@ fn lines_are_read_over_every_kind_of_rotation() {
     append(&log, second);
     // Renamed, with its writer still at it; a new one beside it.
     let mut writer = OpenOptions::new().append(true).open(&log).unwrap();
-    std::fs::rename(&log, dir.path().join("flows.log.1")).unwrap();
+    std::fs::rename(&log, dir.path().join("flows.1")).unwrap();
     append(&log, &lines(1_000..2_000));
-    engine.says("flows.log from byte 0");
+    engine.says("flows.lines from byte 0");
     writer.write_all(lines(2_000..3_000).as_bytes()).unwrap();
     append(&log, &format!("{}\n", "x".repeat(70_000)));
     // Another file that appears later, with a flood in it.
-    append(&dir.path().join("other.log"), &(super::line(3_000, 1_000_000) + "\n"));
+    append(&dir.path().join("other.lines"), &(super::line(3_000, 1_000_000) + "\n"));
     told(dir.path());
     let summary = engine.stop();
     assert_eq!(flows(&summary), 3_001);
@@ -52,14 +47,14 @@ fn lines_are_read_over_every_kind_of_rotation() {
 #[test]
 fn copytruncate_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
-    let log = dir.path().join("flows.log");
+    let log = dir.path().join("flows.lines");
     append(&log, &lines(0..10));
     let mut engine = Engine::start(dir.path(), "engine", &config(&format!("{SOURCE}start = \"beginning\"")));
-    follows(&mut engine, "flows.log from byte 0");
+    engine.says("flows.lines from byte 0");
     // All of it is read when it is kept.
     let size = std::fs::metadata(&log).unwrap().len();
     wait_for("the position", || kept(dir.path()).contains(&format!("\"next\":{size}")).then_some(()));
-    std::fs::copy(&log, dir.path().join("flows.log.1")).unwrap();
+    std::fs::copy(&log, dir.path().join("flows.1")).unwrap();
     OpenOptions::new().write(true).open(&log).unwrap().set_len(0).unwrap();
     append(&log, &lines(10..1_000));
     let size = std::fs::metadata(&log).unwrap().len();
@@ -83,7 +78,7 @@ fn killed_and_started_again_it_loses_no_line() {
     let (brokers, topic) = (cluster.bootstrap_servers(), "flows");
     cluster.create_topic(topic, 1, 1).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let log = dir.path().join("flows.log");
+    let log = dir.path().join("flows.lines");
     let config = format!(
         "[engine]
          state_dir = \"state\"

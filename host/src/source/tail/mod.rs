@@ -119,7 +119,7 @@ pub fn open(id: &str, config: &TailConfig, saved: Option<&[u8]>) -> Result<(Box<
     let places = Places::new(known.as_deref().unwrap_or_default(), Duration::from_secs(config.replay_secs.into()));
     let framing =
         Framing { kind: FramingKind::Newline, max_frame_bytes: config.max_line_bytes.max(1), ..Framing::default() };
-    let tail = Tail {
+    let mut tail = Tail {
         id: id.into(),
         config: config.clone(),
         framing,
@@ -133,6 +133,8 @@ pub fn open(id: &str, config: &TailConfig, saved: Option<&[u8]>) -> Result<(Box<
         seldom: Seldom::default(),
         meters: Meters::new(id),
     };
+    // Where to begin is known before anything runs, and can be kept.
+    tail.look();
     Ok((Box::new(tail), places))
 }
 
@@ -261,6 +263,7 @@ impl Tail {
                 tracing::info!(component_id = &*self.id, "follows {} from byte {}", path.display(), file.position());
                 self.meters.truncations.increment(u64::from(truncated));
                 self.places.note(self.batches, vec![Change::At(file.place())]);
+                self.places.found();
                 self.files.push(*file);
             }
             Ok(Opened::Compressed(id, file)) => {

@@ -42,12 +42,14 @@ struct Inner {
     now: BTreeMap<Id, Place>,
     /// What will count when so many batches have been handed on.
     coming: VecDeque<(u64, Instant, Vec<Change>)>,
+    /// There are files that are not kept yet.
+    found: bool,
 }
 
 impl Places {
     pub(super) fn new(known: &[Place], hold: Duration) -> Self {
         let now = known.iter().map(|p| (p.id, p.clone())).collect();
-        Self { inner: Arc::new(Mutex::new(Inner { now, coming: VecDeque::new() })), hold }
+        Self { inner: Arc::new(Mutex::new(Inner { now, coming: VecDeque::new(), found: false })), hold }
     }
 
     /// These count after so many batches.
@@ -57,10 +59,21 @@ impl Places {
         }
     }
 
+    /// A file has been found: until it is kept, a restart would not know it if it were rotated away.
+    pub(super) fn found(&self) {
+        self.lock().found = true;
+    }
+
+    /// True when positions should be kept soon.
+    pub fn is_urgent(&self) -> bool {
+        self.lock().found
+    }
+
     /// `batches` deliveries of frames, counted from the start, have been handed on: what to keep. With `at_once`, time does
     /// not matter.
     pub fn behind(&self, batches: u64, at_once: bool) -> Vec<u8> {
         let mut inner = self.lock();
+        inner.found = false;
         let counts =
             |(after, at, _): &(u64, Instant, Vec<Change>)| *after <= batches && (at_once || at.elapsed() >= self.hold);
         while inner.coming.front().is_some_and(counts) {
