@@ -7,6 +7,7 @@ mod evaluate;
 mod kafka;
 mod learn;
 mod model_inspect;
+mod plugin_authoring;
 mod plugin_faults;
 mod plugin_files;
 mod plugin_frames;

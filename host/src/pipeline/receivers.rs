@@ -83,7 +83,7 @@ pub(super) fn build(plan: &Plan, component: &Component) -> Result<Option<Receive
         });
         let (receiver, places) = opened.map_err(|e| BuildError::Input(format!("source {id:?}: {e}")))?;
         Receivers {
-            receivers: vec![(receiver, None)],
+            receivers: templates(vec![receiver]),
             queue: tail::queue(&config),
             decode: config.decode,
             waits: true,
@@ -143,6 +143,10 @@ pub(super) fn problems(plan: &Plan, environment: bool) -> Vec<Problem> {
 /// Formats that do not come in frames, or not in these.
 fn format_problem(id: &str, decode: &DecodeOptions, framing: FramingKind) -> Option<Problem> {
     use DecodeFormat::{Arrow, Csv, Goflow2, Netflow, Parquet, Rawflow};
+    if decode.plugin.is_some() {
+        // What it takes is its own matter.
+        return None;
+    }
     let format = decode.format.unwrap_or(Netflow);
     let word = DecodeFormat::ALL.iter().find(|(_, known)| *known == format).map_or("", |(word, _)| word);
     let (message, help) = match format {

@@ -120,6 +120,12 @@ catalogue! {
     WINDOW_FIRED = "kaminari_window_fired_total", Counter, ["pipeline"];
     /// Rows of features judged.
     FEATURE_ROWS = "kaminari_feature_rows_total", Counter, ["pipeline"];
+    /// Rows of features of a plugin that were refused: no_entity, no_address, duplicate_entity, max_keys.
+    FEATURE_REFUSED_ROWS = "kaminari_feature_refused_rows_total", Counter, ["pipeline", "reason"];
+    /// Rows of records for which windows had no room (`records.max_bytes`).
+    WINDOW_REFUSED_RECORDS = "kaminari_window_refused_records_total", Counter, ["pipeline"];
+    /// Bytes of the rows of records that windows keep.
+    WINDOW_RECORD_BYTES = "kaminari_window_record_bytes", Gauge, ["pipeline"];
     /// Seconds per plugin call.
     PLUGIN_CALL_SECONDS = "kaminari_plugin_call_duration_seconds", Histogram, ["plugin", "pipeline"];
     /// Plugin calls by outcome: ok, error, trap, deadline, oom, refused.
@@ -136,6 +142,10 @@ catalogue! {
     PLUGIN_MEMORY_BYTES = "kaminari_plugin_memory_bytes", Gauge, ["plugin", "pipeline"];
     /// Log lines of plugins that the rate limit withheld.
     PLUGIN_LOGS_SUPPRESSED = "kaminari_plugin_logs_suppressed_total", Counter, ["plugin"];
+    /// Series of plugins' own metrics that were refused: over `metrics_series`.
+    PLUGIN_SERIES_REFUSED = "kaminari_plugin_series_refused_total", Counter, ["plugin"];
+    /// Bytes that plugins keep in buckets of the host.
+    PLUGIN_STATE_BYTES = "kaminari_plugin_state_bytes", Gauge, ["plugin", "pipeline"];
     /// Rows offered to a model, by outcome: scored, non_finite (a feature was not a number).
     INFERENCE_ROWS = "kaminari_inference_rows_total", Counter, ["model", "outcome"];
     /// Seconds per batch of rows scored; models scored together share the time equally.

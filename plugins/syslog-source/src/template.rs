@@ -96,6 +96,15 @@ impl Miner {
         }
     }
 
+    /// Goes on with what another knew, within the bounds of this one.
+    pub fn go_on(&mut self, saved: Miner) {
+        let bounds = self.bounds;
+        *self = Self { bounds, ..saved };
+        for _ in bounds.max_templates..self.templates.len() {
+            self.evict();
+        }
+    }
+
     /// The template of a text.
     pub fn add(&mut self, text: &str) -> Assigned {
         let masked = masked(head(text, self.bounds.max_bytes));
@@ -188,13 +197,19 @@ impl Miner {
         best.filter(|(same, ..)| *same as f64 >= self.bounds.similarity * words.len() as f64).map(|(_, _, id)| id)
     }
 
-    fn insert(&mut self, id: u64, way: Vec<Box<str>>, words: &[&str]) -> Assigned {
-        if self.templates.len() >= self.bounds.max_templates
-            && let Some((_, oldest)) = self.by_age.pop_first()
+    /// Forgets the one that was not seen for longest.
+    fn evict(&mut self) {
+        if let Some((_, oldest)) = self.by_age.pop_first()
             && let Some(gone) = self.templates.remove(&oldest)
         {
             self.tree.remove(&gone.way, oldest);
             self.evicted += 1;
+        }
+    }
+
+    fn insert(&mut self, id: u64, way: Vec<Box<str>>, words: &[&str]) -> Assigned {
+        if self.templates.len() >= self.bounds.max_templates {
+            self.evict();
         }
         let mut node = &mut self.tree;
         for step in &way {
