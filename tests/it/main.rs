@@ -20,5 +20,6 @@ mod restart;
 mod run;
 mod scenario_inputs;
 mod scenarios;
+mod sources;
 mod summary;
 mod torch;
