@@ -75,7 +75,15 @@ pub fn load(
     limits: PluginLimits,
 ) -> Result<Arc<LoadedPlugin>, PluginError> {
     let path = plugins.join(format!("{name}.wasm"));
-    host.load(&PluginPlan { id: name.into(), path, sha256: None, inference: Vec::new(), limits })
+    host.load(&PluginPlan {
+        id: name.into(),
+        path,
+        sha256: None,
+        inference: Vec::new(),
+        state: Vec::new(),
+        metrics_series: 0,
+        limits,
+    })
 }
 
 /// The n-th window.
