@@ -15,6 +15,7 @@ mod plugin_frames;
 mod plugin_models;
 mod plugin_pipeline;
 mod plugin_state;
+mod records;
 mod replay_files;
 mod restart;
 mod run;
