@@ -3,13 +3,15 @@
 //! (`bench,case,unit,value,rep`). Refused: a stage that loses a record while it is measured.
 //!
 //! `cargo xtask bench` runs it with everything else; alone:
-//! `cargo run --release -p kaminari-bench -- target/plugins [decode|formats|window|pmacct|plugin|inference]...`, or
+//! `cargo run --release -p kaminari-bench -- target/plugins [decode|formats|window|pmacct|plugin|languages|boundary|inference]...`, or
 //! `... -- torch LIBTORCH LIBRARY [MAX-ROWS]`. `kafka.rs` has verbs of its own.
 
+mod boundary;
 mod decode;
 mod formats;
 mod inference;
 mod kafka;
+mod languages;
 mod measure;
 mod messages;
 mod plugin;
@@ -25,12 +27,14 @@ type Error = Box<dyn std::error::Error>;
 type Outcome = Result<(), Error>;
 type Bench = fn(&Path) -> Outcome;
 
-const BENCHES: [(&str, Bench); 6] = [
+const BENCHES: [(&str, Bench); 8] = [
     ("decode", |_| decode::run()),
     ("formats", |_| formats::run()),
     ("window", |_| window::run()),
     ("pmacct", |_| pmacct::run()),
     ("plugin", plugin::run),
+    ("languages", languages::run),
+    ("boundary", boundary::run),
     ("inference", |_| inference::run()),
 ];
 
@@ -69,7 +73,9 @@ fn main() -> ExitCode {
     let names: Vec<String> = args.collect();
     let unknown = names.iter().any(|n| !BENCHES.iter().any(|(known, _)| known == n));
     let Some(plugins) = plugins.filter(|_| !unknown) else {
-        eprintln!("usage: kaminari-bench FOLDER-OF-PLUGINS [decode|formats|window|pmacct|plugin|inference]...");
+        eprintln!(
+            "usage: kaminari-bench FOLDER-OF-PLUGINS [decode|formats|window|pmacct|plugin|languages|boundary|inference]..."
+        );
         return ExitCode::from(2);
     };
     measure::header();

@@ -7,7 +7,7 @@ use arrow_array::{ArrayRef, FixedSizeBinaryArray, Float64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use kaminari::config::{PluginLimits, PluginPlan};
 use kaminari::model::WindowInfo;
-use kaminari::plugin::PluginHost;
+use kaminari::plugin::{LoadedPlugin, PluginError, PluginHost};
 use kaminari_plugin_sdk::testing::{self, Harness};
 use serde_json::{Value, json};
 use std::hint::black_box;
@@ -15,8 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 use threshold::Threshold;
 
-const ROWS: usize = 8192;
-const FEATURES: usize = 16;
+pub const ROWS: usize = 8192;
+pub const FEATURES: usize = 16;
 /// Calls before the clock starts: columns are fetched, the adaptive limits have a level.
 const WARM_UP: u64 = 20;
 /// More than elsewhere: at a few nanoseconds a row the ratio jumps by a quarter from one repetition to the next.
@@ -26,10 +26,7 @@ const WINDOW_NS: u64 = 10_000_000_000;
 pub fn run(plugins: &Path) -> Outcome {
     let cache = tempfile::tempdir()?;
     let host = PluginHost::new(&cache.path().join("cache"))?;
-    let path = plugins.join("threshold.wasm");
-    let limits = PluginLimits::default();
-    let plan = PluginPlan { id: "threshold".into(), path, sha256: None, inference: Vec::new(), limits };
-    let plugin = host.load(&plan)?;
+    let plugin = load(&host, plugins, "threshold", PluginLimits::default())?;
     let columns: Vec<Vec<f64>> = (0..FEATURES).map(|f| column(f as u64)).collect();
     let keys: Vec<testing::Key> = (0..ROWS as u32).map(testing::host).collect();
     let native_batch = columns
@@ -49,9 +46,7 @@ pub fn run(plugins: &Path) -> Outcome {
             rows_without_alerts(black_box(verdict.alerts.len()))
         };
         let mut wasm_call = || -> Result<u64, String> {
-            let start_ns = wasm_windows.next().unwrap_or(0) * WINDOW_NS;
-            let end_ns = start_ns + WINDOW_NS;
-            let window = WindowInfo { start_ns, end_ns, revision: 0, watermark_ns: end_ns, partial: false };
+            let window = window(wasm_windows.next().unwrap_or(0));
             let verdict = sandboxed.detect(&window, arrow_batch.clone()).map_err(|e| e.to_string())?;
             rows_without_alerts(black_box(verdict.alerts.len()))
         };
@@ -70,6 +65,24 @@ pub fn run(plugins: &Path) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// A component of the folder.
+pub fn load(
+    host: &PluginHost,
+    plugins: &Path,
+    name: &str,
+    limits: PluginLimits,
+) -> Result<Arc<LoadedPlugin>, PluginError> {
+    let path = plugins.join(format!("{name}.wasm"));
+    host.load(&PluginPlan { limits, ..PluginPlan::new(name, path) })
+}
+
+/// The n-th window.
+pub fn window(n: u64) -> WindowInfo {
+    let start_ns = n * WINDOW_NS;
+    let end_ns = start_ns + WINDOW_NS;
+    WindowInfo { start_ns, end_ns, revision: 0, watermark_ns: end_ns, partial: false }
 }
 
 /// Rows of one call. The limits are out of reach, so that both sides do nothing but judge.
@@ -94,7 +107,7 @@ fn cases() -> [(&'static str, Value); 3] {
 }
 
 /// Heavy-tailed numbers, the same in every run.
-fn column(seed: u64) -> Vec<f64> {
+pub fn column(seed: u64) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = |_| {
         state ^= state << 13;
@@ -106,7 +119,7 @@ fn column(seed: u64) -> Vec<f64> {
     (0..ROWS).map(next).collect()
 }
 
-fn arrow_batch(keys: &[testing::Key], columns: &[Vec<f64>]) -> Result<RecordBatch, Box<dyn std::error::Error>> {
+pub fn arrow_batch(keys: &[testing::Key], columns: &[Vec<f64>]) -> Result<RecordBatch, Box<dyn std::error::Error>> {
     let mut fields = vec![Field::new("key", DataType::FixedSizeBinary(21), false)];
     fields.extend((0..FEATURES).map(|i| Field::new(format!("f{i}"), DataType::Float64, false)));
     let mut arrays: Vec<ArrayRef> = vec![Arc::new(FixedSizeBinaryArray::try_from_iter(keys.iter())?)];

@@ -21,6 +21,7 @@ pub mod plugin;
 pub mod telemetry;
 
 pub mod api;
+pub mod authoring;
 pub mod cli;
 pub mod evaluate;
 pub mod generate;

@@ -51,6 +51,12 @@ pub struct Schema {
 }
 
 impl Schema {
+    /// Columns of these names and types, whose values may be absent.
+    pub fn of<'a>(columns: impl IntoIterator<Item = (&'a str, DataType)>) -> Self {
+        let field = |(name, ty): (&str, DataType)| Field { name: name.to_owned(), ty, nullable: true };
+        Self { fields: columns.into_iter().map(field).collect() }
+    }
+
     /// The column of that name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|f| f.name == name)

@@ -25,52 +25,138 @@ macro_rules! config {
 #[macro_export]
 macro_rules! export_detector {
     ($detector:ty) => {
-        $crate::export_detector!($detector, name = env!("CARGO_PKG_NAME"));
+        $crate::export_plugin!(name = env!("CARGO_PKG_NAME"), detector = $detector);
     };
     ($detector:ty, name = $name:expr) => {
+        $crate::export_plugin!(name = $name, detector = $detector);
+    };
+}
+
+/// Makes a [`crate::Source`] the plugin of this crate; see [`export_detector!`].
+#[macro_export]
+macro_rules! export_source {
+    ($source:ty) => {
+        $crate::export_plugin!(name = env!("CARGO_PKG_NAME"), source = $source);
+    };
+}
+
+/// Makes a [`crate::Extractor`] the plugin of this crate; see [`export_detector!`].
+#[macro_export]
+macro_rules! export_extractor {
+    ($extractor:ty) => {
+        $crate::export_plugin!(name = env!("CARGO_PKG_NAME"), extractor = $extractor);
+    };
+}
+
+/// Makes a plugin of one or several roles: `export_plugin!(name = "x", source = A, extractor = B, detector = C)`.
+///
+/// Each use of the plugin has an instance and a configuration of its own. A role whose configuration does not fit is not
+/// there in that instance, and says why when it is asked; when none fits, `configure` fails with the first complaint.
+#[macro_export]
+macro_rules! export_plugin {
+    (name = $name:expr, $($role:ident = $part:ty),+ $(,)?) => {
         #[cfg(not(target_arch = "wasm32"))]
         const _: () = {
-            #[allow(dead_code)]
-            const USED: fn(<$detector as $crate::Detector>::Config) -> $crate::Result<$detector> =
-                <$detector as $crate::Detector>::new;
+            $($crate::export_plugin!(@used $role $part);)+
         };
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             use $crate::__rt;
             struct Component;
-            ::std::thread_local! {
-                static DETECTOR: ::std::cell::RefCell<Option<$detector>> = const { ::std::cell::RefCell::new(None) };
-            }
+            $($crate::export_plugin!(@slot $role $part);)+
             impl __rt::lifecycle::Guest for Component {
                 fn describe() -> __rt::lifecycle::Info {
                     let (version, description) = (env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_DESCRIPTION"));
-                    __rt::describe::<$detector>($name, version, description)
+                    let parts = [$($crate::export_plugin!(@with $role, __rt::about)),+];
+                    __rt::describe($name, version, description, &parts)
                 }
                 fn configure(config: String) -> Result<(), __rt::RawError> {
-                    DETECTOR.with(|detector| __rt::configure(detector, &config))
-                }
-            }
-            impl __rt::detector::Guest for Component {
-                fn requires(input: __rt::RawSchema) -> Result<(), __rt::RawError> {
-                    DETECTOR.with(|detector| __rt::requires(detector, input))
-                }
-                fn detect(
-                    window: __rt::RawWindow,
-                    features: &__rt::RecordBatch,
-                ) -> Result<__rt::detector::Verdict, __rt::RawError> {
-                    DETECTOR.with(|detector| __rt::detect(detector, window, features))
+                    let made = [$($crate::export_plugin!(@with $role, |slot| __rt::configure(slot, &config))),+];
+                    __rt::configured(made)
                 }
             }
             impl __rt::checkpoint::Guest for Component {
                 fn snapshot() -> Result<Vec<u8>, __rt::RawError> {
-                    DETECTOR.with(|detector| __rt::snapshot(detector))
+                    __rt::joined(vec![$($crate::export_plugin!(@with $role, __rt::snapshot)),+])
                 }
                 fn restore(state_version: u32, bytes: Vec<u8>) -> Result<(), __rt::RawError> {
-                    DETECTOR.with(|detector| __rt::restore(detector, state_version, &bytes))
+                    let parts = [$(stringify!($role)),+].len();
+                    let mut saved = __rt::parted(parts, state_version, bytes)?.into_iter();
+                    $($crate::export_plugin!(@with $role, |slot| __rt::restore(slot, saved.next()))?;)+
+                    Ok(())
                 }
             }
-    $crate::bindings::export_raw!(Component with_types_in $crate::bindings);
+            $crate::bindings::export_base!(Component with_types_in $crate::bindings);
         };
+    };
+    (@used detector $part:ty) => {
+        #[allow(dead_code)]
+        const USED_DETECTOR: fn(<$part as $crate::Detector>::Config) -> $crate::Result<$part> =
+            <$part as $crate::Detector>::new;
+    };
+    (@used source $part:ty) => {
+        #[allow(dead_code)]
+        const USED_SOURCE: fn(<$part as $crate::Source>::Config) -> $crate::Result<$part> =
+            <$part as $crate::Source>::new;
+    };
+    (@used extractor $part:ty) => {
+        #[allow(dead_code)]
+        const USED_EXTRACTOR: fn(<$part as $crate::Extractor>::Config) -> $crate::Result<$part> =
+            <$part as $crate::Extractor>::new;
+    };
+    (@with detector, $f:expr) => { DETECTOR.with($f) };
+    (@with source, $f:expr) => { SOURCE.with($f) };
+    (@with extractor, $f:expr) => { EXTRACTOR.with($f) };
+    (@slot detector $part:ty) => {
+        ::std::thread_local! {
+            static DETECTOR: __rt::Slot<__rt::AsDetector<$part>> = const { ::std::cell::RefCell::new(None) };
+        }
+        impl __rt::detector::Guest for Component {
+            fn requires(input: __rt::RawSchema) -> Result<(), __rt::RawError> {
+                DETECTOR.with(|slot| __rt::requires(slot, input))
+            }
+            fn detect(
+                window: __rt::RawWindow,
+                features: &__rt::RecordBatch,
+            ) -> Result<__rt::detector::Verdict, __rt::RawError> {
+                DETECTOR.with(|slot| __rt::detect(slot, window, features))
+            }
+        }
+        $crate::bindings::detector::export_detector_part!(Component with_types_in $crate::bindings::detector);
+    };
+    (@slot source $part:ty) => {
+        ::std::thread_local! {
+            static SOURCE: __rt::Slot<__rt::AsSource<$part>> = const { ::std::cell::RefCell::new(None) };
+        }
+        impl __rt::source_decoder::Guest for Component {
+            fn output_schema() -> Result<__rt::RawSchema, __rt::RawError> {
+                SOURCE.with(__rt::source_schema)
+            }
+            fn time_column() -> String {
+                SOURCE.with(__rt::time_column)
+            }
+            fn decode(input: __rt::source_decoder::Frames) -> Result<__rt::source_decoder::Decoded, __rt::RawError> {
+                SOURCE.with(|slot| __rt::decode(slot, input))
+            }
+        }
+        $crate::bindings::source::export_source_part!(Component with_types_in $crate::bindings::source);
+    };
+    (@slot extractor $part:ty) => {
+        ::std::thread_local! {
+            static EXTRACTOR: __rt::Slot<__rt::AsExtractor<$part>> = const { ::std::cell::RefCell::new(None) };
+        }
+        impl __rt::feature_extractor::Guest for Component {
+            fn output_schema(input: __rt::RawSchema) -> Result<__rt::RawSchema, __rt::RawError> {
+                EXTRACTOR.with(|slot| __rt::feature_schema(slot, input))
+            }
+            fn extract(
+                window: __rt::RawWindow,
+                rows: &__rt::RecordBatch,
+            ) -> Result<__rt::RecordBatch, __rt::RawError> {
+                EXTRACTOR.with(|slot| __rt::extract(slot, window, rows))
+            }
+        }
+        $crate::bindings::extractor::export_extractor_part!(Component with_types_in $crate::bindings::extractor);
     };
 }
 
@@ -99,150 +185,7 @@ pub mod __rt {
     }
 
     #[cfg(target_arch = "wasm32")]
-    pub use guest::*;
-
-    #[cfg(target_arch = "wasm32")]
-    mod guest {
-        use super::{config_schema, parse_config};
-        use crate::bindings::kaminari::plugin::common;
-        use crate::{Batch, DataType, Detector, Error, Field, Schema, Severity, Verdict, Window};
-        use std::cell::RefCell;
-
-        pub use crate::bindings::exports::kaminari::plugin::{checkpoint, detector, lifecycle};
-        pub use crate::bindings::kaminari::plugin::common::{
-            Error as RawError, Schema as RawSchema, Window as RawWindow,
-        };
-        pub use crate::bindings::kaminari::plugin::data::RecordBatch;
-
-        pub fn describe<D: Detector>(name: &str, version: &str, description: &str) -> lifecycle::Info {
-            lifecycle::Info {
-                name: name.to_owned(),
-                version: version.to_owned(),
-                description: description.to_owned(),
-                config_schema: config_schema::<D::Config>(),
-                state_version: D::STATE_VERSION,
-            }
-        }
-
-        pub fn configure<D: Detector>(slot: &RefCell<Option<D>>, config: &str) -> Result<(), RawError> {
-            let new = D::new(parse_config(config)?)?;
-            *slot.borrow_mut() = Some(new);
-            Ok(())
-        }
-
-        pub fn requires<D: Detector>(slot: &RefCell<Option<D>>, input: RawSchema) -> Result<(), RawError> {
-            match &*slot.borrow() {
-                Some(detector) => Ok(detector.requires(&schema(input))?),
-                None => Err(not_configured()),
-            }
-        }
-
-        pub fn detect<D: Detector>(
-            slot: &RefCell<Option<D>>,
-            window: RawWindow,
-            features: &RecordBatch,
-        ) -> Result<detector::Verdict, RawError> {
-            let window = Window {
-                start_ns: window.start,
-                end_ns: window.end,
-                revision: window.revision,
-                watermark_ns: window.watermark,
-                partial: window.partial,
-            };
-            match &mut *slot.borrow_mut() {
-                Some(detector) => Ok(verdict(detector.detect(&window, &Batch::from_host(features))?)),
-                None => Err(not_configured()),
-            }
-        }
-
-        pub fn snapshot<D: Detector>(slot: &RefCell<Option<D>>) -> Result<Vec<u8>, RawError> {
-            match &*slot.borrow() {
-                Some(detector) => Ok(detector.snapshot()?),
-                None => Err(not_configured()),
-            }
-        }
-
-        pub fn restore<D: Detector>(slot: &RefCell<Option<D>>, version: u32, bytes: &[u8]) -> Result<(), RawError> {
-            match &mut *slot.borrow_mut() {
-                Some(detector) => Ok(detector.restore(version, bytes)?),
-                None => Err(not_configured()),
-            }
-        }
-
-        fn not_configured() -> RawError {
-            RawError::Other("called before `configure`".into())
-        }
-
-        fn verdict(verdict: Verdict) -> detector::Verdict {
-            let alerts = verdict.alerts.into_iter().map(|a| detector::Alert {
-                row: a.row,
-                kind: a.kind,
-                severity: match a.severity {
-                    Severity::Info => detector::Severity::Info,
-                    Severity::Low => detector::Severity::Low,
-                    Severity::Medium => detector::Severity::Medium,
-                    Severity::High => detector::Severity::High,
-                    Severity::Critical => detector::Severity::Critical,
-                },
-                score: a.score,
-                threshold: a.threshold,
-                message: a.message,
-                contributions: a.contributions.into_iter().map(contribution).collect(),
-                attributes: a.attributes,
-            });
-            detector::Verdict { alerts: alerts.collect(), scores: verdict.scores }
-        }
-
-        fn contribution(c: crate::Contribution) -> detector::Contribution {
-            detector::Contribution { column: c.column, weight: c.weight, observed: c.observed, expected: c.expected }
-        }
-
-        pub fn schema(raw: RawSchema) -> Schema {
-            let fields = raw.fields.into_iter().map(|f| Field {
-                name: f.name,
-                nullable: f.nullable,
-                ty: match f.ty {
-                    common::DataType::Boolean => DataType::Boolean,
-                    common::DataType::Int64 => DataType::Int64,
-                    common::DataType::Uint64 => DataType::Uint64,
-                    common::DataType::Float64 => DataType::Float64,
-                    common::DataType::Utf8 => DataType::Utf8,
-                    common::DataType::Binary => DataType::Binary,
-                    common::DataType::Ip => DataType::Ip,
-                    common::DataType::TimestampNs => DataType::TimestampNs,
-                },
-            });
-            Schema { fields: fields.collect() }
-        }
-
-        impl From<Error> for RawError {
-            fn from(e: Error) -> Self {
-                match e {
-                    Error::Config { path, message } => RawError::Config(common::ConfigError { path, message }),
-                    Error::Schema(m) => RawError::Schema(m),
-                    Error::Denied(m) => RawError::Denied(m),
-                    Error::NotFound(m) => RawError::NotFound(m),
-                    Error::Quota(m) => RawError::Quota(m),
-                    Error::Retry(m) => RawError::Retry(m),
-                    Error::Other(m) => RawError::Other(m),
-                }
-            }
-        }
-
-        impl From<RawError> for Error {
-            fn from(e: RawError) -> Self {
-                match e {
-                    RawError::Config(c) => Error::Config { path: c.path, message: c.message },
-                    RawError::Schema(m) => Error::Schema(m),
-                    RawError::Denied(m) => Error::Denied(m),
-                    RawError::NotFound(m) => Error::NotFound(m),
-                    RawError::Quota(m) => Error::Quota(m),
-                    RawError::Retry(m) => Error::Retry(m),
-                    RawError::Other(m) => Error::Other(m),
-                }
-            }
-        }
-    }
+    pub use super::super::guest::*;
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use std::ops::{BitAnd, Mul};
+use std::ops::{Add, BitAnd, Mul, Sub};
 
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 use array as imp;
@@ -51,6 +51,20 @@ impl Lanes {
         imp::store(self.0, to);
     }
 
+    /// Without the sign.
+    #[inline(always)]
+    pub fn abs(self) -> Self {
+        Self(imp::abs(self.0))
+    }
+
+    /// All eight added up.
+    #[inline(always)]
+    pub fn sum(self) -> f64 {
+        let mut out = [0.0; Self::LEN];
+        self.store(&mut out);
+        out.iter().sum()
+    }
+
     /// One by one `other` where it is the higher number, else `self` (also where either is NaN).
     #[inline(always)]
     pub fn higher(self, other: Self) -> Self {
@@ -75,6 +89,22 @@ impl Mul for Lanes {
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
         Self(imp::mul(self.0, other.0))
+    }
+}
+
+impl Add for Lanes {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(imp::add(self.0, other.0))
+    }
+}
+
+impl Sub for Lanes {
+    type Output = Self;
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self(imp::sub(self.0, other.0))
     }
 }
 
@@ -129,6 +159,18 @@ mod array {
     #[inline(always)]
     pub fn mul(a: Numbers, b: Numbers) -> Numbers {
         from_fn(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    pub fn add(a: Numbers, b: Numbers) -> Numbers {
+        from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    pub fn sub(a: Numbers, b: Numbers) -> Numbers {
+        from_fn(|i| a[i] - b[i])
+    }
+    #[inline(always)]
+    pub fn abs(x: Numbers) -> Numbers {
+        x.map(f64::abs)
     }
     #[inline(always)]
     pub fn and(a: Truths, b: Truths) -> Truths {
@@ -190,6 +232,18 @@ mod simd {
         zip(a, b, |a, b| f64x2_mul(a, b))
     }
     #[inline(always)]
+    pub fn add(a: Numbers, b: Numbers) -> Numbers {
+        zip(a, b, |a, b| f64x2_add(a, b))
+    }
+    #[inline(always)]
+    pub fn sub(a: Numbers, b: Numbers) -> Numbers {
+        zip(a, b, |a, b| f64x2_sub(a, b))
+    }
+    #[inline(always)]
+    pub fn abs(x: Numbers) -> Numbers {
+        [f64x2_abs(x[0]), f64x2_abs(x[1]), f64x2_abs(x[2]), f64x2_abs(x[3])]
+    }
+    #[inline(always)]
     pub fn and(a: Truths, b: Truths) -> Truths {
         zip(a, b, |a, b| v128_and(a, b))
     }
@@ -212,6 +266,9 @@ mod tests {
         assert_eq!(out, [0.0, 4.0, 6.0, 0.0, 10.0, 0.0, 0.0, 0.0]);
         Lanes::splat(5.0).higher(x).store(&mut out);
         assert_eq!(out, [5.0, 5.0, 6.0, 5.0, 10.0, 5.0, 14.0, 16.0]);
+        ((x - Lanes::splat(1.0)).abs() + Lanes::splat(0.5)).store(&mut out);
+        assert_eq!([out[0], out[5], out[7]], [1.5, 13.5, 15.5]);
+        assert!(out[3].is_nan() && Lanes::splat(0.25).sum() == 2.0);
         assert!(mask.any() && !x.above(Lanes::splat(16.0)).any());
     }
 }

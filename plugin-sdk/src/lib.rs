@@ -1,4 +1,5 @@
-//! Write kaminari detectors in Rust.
+//! Write kaminari plugins in Rust: sources ([`Source`]: frames to rows), features ([`Extractor`]: rows of a window to rows of
+//! features) and detectors ([`Detector`]).
 //!
 //! A detector is a type that implements [`Detector`] and one line of [`export_detector!`]. It gets a [`Batch`] of
 //! feature rows per window, copies in only the columns it asks for, and returns a [`Verdict`]. The same crate builds
@@ -39,14 +40,22 @@ mod batch;
 #[cfg(target_arch = "wasm32")]
 #[allow(missing_docs, clippy::all)]
 pub mod bindings;
+pub mod bucket;
 pub mod clock;
 pub mod error;
 mod ewma;
 mod export;
+mod extractor;
+#[cfg(target_arch = "wasm32")]
+#[allow(missing_docs)]
+mod guest;
 pub mod inference;
 mod key_map;
 mod lanes;
 pub mod log;
+pub mod metrics;
+mod rows;
+mod source;
 pub mod state;
 pub mod testing;
 mod text;
@@ -56,8 +65,11 @@ mod window;
 pub use batch::{Batch, BytesColumn, Column, DataType, Field, Keys, Schema};
 pub use error::{Error, Result};
 pub use ewma::Ewma;
+pub use extractor::Extractor;
 pub use key_map::{Key, KeyMap};
 pub use lanes::{Lanes, Mask};
+pub use rows::Rows;
+pub use source::{Decoded, Frame, Frames, Source};
 pub use text::short;
 pub use verdict::{Alert, Contribution, Severity, Verdict};
 pub use window::Window;
@@ -105,11 +117,12 @@ pub trait Detector: Sized {
     fn detect(&mut self, window: &Window, batch: &Batch) -> Result<Verdict>;
 }
 
-/// Everything a detector usually needs.
+/// Everything a plugin usually needs.
 pub mod prelude {
     pub use crate::{
-        Alert, Batch, Contribution, Detector, Error, Ewma, Key, KeyMap, Result, Schema, Severity, Verdict, Window,
-        clock, config, error, export_detector, inference, log, state,
+        Alert, Batch, Contribution, DataType, Decoded, Detector, Error, Ewma, Extractor, Frame, Frames, Key, KeyMap,
+        Result, Rows, Schema, Severity, Source, Verdict, Window, bucket, clock, config, error, export_detector,
+        export_extractor, export_plugin, export_source, inference, log, metrics, state,
     };
 }
 

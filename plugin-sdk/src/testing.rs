@@ -22,9 +22,11 @@ use crate::batch::{Batch, BytesColumn, DataType, Field, Memory, Schema, Values};
 use crate::error::Result;
 pub use crate::key_map::Key;
 use crate::log::Level;
-use crate::{Detector, Verdict, Window};
+use crate::{Decoded, Detector, Extractor, Frames, Source, Verdict, Window};
 use std::cell::{Cell, RefCell};
 
+#[cfg_attr(target_arch = "wasm32", allow(dead_code))]
+pub(crate) mod bucket;
 #[cfg_attr(target_arch = "wasm32", expect(dead_code))]
 pub(crate) mod model;
 
@@ -34,6 +36,7 @@ pub use serde_json::{Value, json};
 thread_local! {
     static WATERMARK: Cell<u64> = const { Cell::new(0) };
     static LOGS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static METRICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The window of `seconds` that starts at `start` seconds, fired on time.
@@ -86,6 +89,16 @@ impl BatchBuilder {
         self.column(name, DataType::Binary, column.ends.len(), Values::Bytes(column))
     }
 
+    /// A column of text.
+    pub fn texts<'a>(self, name: &str, values: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut column = BytesColumn::default();
+        for value in values {
+            column.data.extend_from_slice(value.as_bytes());
+            column.ends.push(column.data.len() as u32);
+        }
+        self.column(name, DataType::Utf8, column.ends.len(), Values::Bytes(column))
+    }
+
     /// The column `key`, for hosts by number (see [`host`]).
     pub fn hosts(self, numbers: impl IntoIterator<Item = u32>) -> Self {
         self.bytes("key", numbers.into_iter().map(host))
@@ -109,6 +122,62 @@ impl BatchBuilder {
 pub struct Harness<D> {
     /// The detector itself.
     pub detector: D,
+}
+
+/// Frames of one sender, received at this time (seconds since the Unix epoch).
+pub fn frames<B: AsRef<[u8]>>(received: u64, frames: impl IntoIterator<Item = B>) -> Frames {
+    let mut out = Frames { peers: vec!["192.0.2.1:514".to_owned()], ..Frames::default() };
+    for frame in frames {
+        out.data.extend_from_slice(frame.as_ref());
+        out.ends.push(out.data.len() as u32);
+        out.received_ns.push(received * 1_000_000_000);
+        out.peer.push(0);
+    }
+    out
+}
+
+/// Configures a source as the engine does, and decodes frames with it.
+///
+/// # Panics
+/// When the rows are ones that the engine refuses: of another schema than declared, without the time column.
+pub fn decode<S: Source>(config: serde_json::Value, frames: &Frames) -> Result<(Batch, Vec<(u32, String)>)> {
+    let mut source = S::new(crate::__rt::parse_config::<S::Config>(&config.to_string())?)?;
+    let schema = source.schema();
+    let time = schema.field(&source.time_column());
+    assert!(time.is_some_and(|f| f.ty == DataType::TimestampNs), "no time column `{}`", source.time_column());
+    let Decoded { rows, rejected } = source.decode(frames)?;
+    assert_eq!(*rows.schema(), schema, "rows of another schema than declared");
+    assert!(rejected.iter().all(|(frame, _)| (*frame as usize) < frames.len()), "a frame that was not there");
+    Ok((rows.into_batch(), rejected))
+}
+
+/// Configures an extractor as the engine does, and has it work out the features of these rows.
+///
+/// # Panics
+/// When the features are of another schema than declared.
+pub fn extract<X: Extractor>(config: serde_json::Value, window: &Window, rows: &Batch) -> Result<Batch> {
+    let mut extractor = X::new(crate::__rt::parse_config::<X::Config>(&config.to_string())?)?;
+    let schema = extractor.schema(rows.schema())?;
+    WATERMARK.set(window.watermark_ns);
+    let features = extractor.extract(window, rows)?;
+    assert_eq!(*features.schema(), schema, "features of another schema than declared");
+    Ok(features.into_batch())
+}
+
+/// Stream time from now on, ns since the Unix epoch.
+pub fn set_watermark(ns: u64) {
+    WATERMARK.set(ns);
+}
+
+/// Metrics of this thread since the last call: `add name{key=value} number`.
+pub fn take_metrics() -> Vec<String> {
+    METRICS.take()
+}
+
+#[cfg_attr(target_arch = "wasm32", expect(dead_code))]
+pub(crate) fn record_metric(call: &str, name: &str, labels: &[(&str, &str)], value: f64) {
+    let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    METRICS.with_borrow_mut(|all| all.push(format!("{call} {name}{{{}}} {value}", labels.join(","))));
 }
 
 impl<D: Detector> Harness<D> {
@@ -149,7 +218,6 @@ pub fn take_logs() -> Vec<String> {
     LOGS.take()
 }
 
-#[cfg_attr(target_arch = "wasm32", expect(dead_code))]
 pub(crate) fn watermark() -> u64 {
     WATERMARK.get()
 }

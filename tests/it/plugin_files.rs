@@ -21,7 +21,15 @@ pub fn host() -> &'static PluginHost {
 
 pub fn plan(name: &str) -> PluginPlan {
     let path = kaminari_tests::plugin(name);
-    PluginPlan { id: name.into(), path, sha256: None, inference: Vec::new(), limits: PluginLimits::default() }
+    PluginPlan {
+        id: name.into(),
+        path,
+        sha256: None,
+        inference: Vec::new(),
+        state: Vec::new(),
+        metrics_series: 0,
+        limits: PluginLimits::default(),
+    }
 }
 
 pub fn detector(plugin: &Arc<LoadedPlugin>, config: serde_json::Value, features: &[&str]) -> PluginDetector {

@@ -32,6 +32,7 @@ const TABLE: &[(&str, &[&str], &str)] = &[
     ("generate", &["model", "config", "kafka"], "test traffic; no part of the engine"),
     ("train", &["model", "calibration", "inference"], "rows to a model; no part of the running engine"),
     ("evaluate", &["model"], "scores against labels; no part of the running engine"),
+    ("authoring", &["model", "config", "plugin"], "folders of plugins, their scenarios; no part of the running engine"),
     ("pipeline", ANY, "the only room that knows all stages"),
     ("api", ANY, "on top"),
     ("cli", ANY, "on top"),
@@ -40,7 +41,7 @@ const STAGE: &[&str] = &["model", "config", "telemetry"];
 const SPEAKS_KAFKA: &[&str] = &["model", "config", "telemetry", "kafka"];
 
 /// The only files of stages that may import `plugin`.
-const ADAPTERS: [&str; 3] = ["source/plugin.rs", "features/plugin.rs", "detect/plugin.rs"];
+const ADAPTERS: [&str; 3] = ["decode/plugin.rs", "features/plugin.rs", "detect/plugin.rs"];
 
 /// Runs the verb.
 pub fn run(print: bool) -> Result<()> {

@@ -5,6 +5,7 @@ mod bench;
 mod demo;
 mod engine;
 mod eval;
+mod guests;
 mod kafka;
 mod layers;
 mod markers;
@@ -70,7 +71,7 @@ enum Verb {
     /// Measures decoding, windows, the sandbox and the engine over loopback UDP (and, with `kafka`, on a broker that it
     /// brings); keeps the figures in benches/runs/.
     Bench {
-        /// Measure only these; nothing is kept then, but for `kafka`, which is measured alone.
+        /// Measure only these; nothing is kept then, but for `plugin` alone and `kafka`, which is measured alone.
         #[arg(value_parser = bench::NAMES)]
         names: Vec<String>,
         /// The libtorch backend beside the built-in kernel and PyTorch, on whatever devices there are; kept in a folder of

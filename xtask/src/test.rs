@@ -1,7 +1,7 @@
 //! All that must pass, in one command, with one line at the end that counts.
 
 use crate::shell::{cargo, must, say, show, works};
-use crate::{kafka, layers, plugins, tools, torch};
+use crate::{guests, kafka, layers, plugins, tools, torch};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -68,6 +68,7 @@ fn tests(torch: bool, args: &[String], strict: bool) -> Result<bool> {
         commands.push(backend);
     }
     let (mut counter, mut good) = (Counter::default(), true);
+    workspace.envs(guests::tools());
     // Lives until the tests have run.
     let kafka = kafka::for_tests();
     match &kafka {

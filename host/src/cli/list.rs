@@ -100,6 +100,7 @@ const fn describe(kind: KeyKind) -> &'static str {
         KeyKind::SrcAddr => "source host",
         KeyKind::Interface => "exporter and its input interface (ifIndex)",
         KeyKind::Network => "everything that the pipeline sees, as one",
+        KeyKind::Name => "what the features of a records pipeline are about, by its name (not for flow records)",
     }
 }
 

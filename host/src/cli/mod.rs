@@ -9,6 +9,7 @@ mod generate;
 mod labels;
 mod list;
 mod model;
+mod plugin;
 mod replay;
 mod run;
 mod signals;
@@ -94,6 +95,8 @@ enum Verb {
     Evaluate(evaluate::EvaluateArgs),
     /// Look at a model directory
     Model(model::ModelArgs),
+    /// Make, build, look at, test and measure plugins
+    Plugin(plugin::PluginArgs),
     /// Say what this machine has, what is missing and what to do
     Doctor(doctor::DoctorArgs),
     /// Make labelled flow traffic, or a configuration to start from
@@ -113,6 +116,7 @@ fn dispatch(verb: Verb) -> miette::Result<()> {
         Verb::Train(args) => train::run(args),
         Verb::Evaluate(args) => evaluate::run(args),
         Verb::Model(args) => model::run(args),
+        Verb::Plugin(args) => plugin::run(args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Generate(args) => generate::run(args),
         Verb::List(args) => list::run(args),

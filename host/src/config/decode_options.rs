@@ -13,6 +13,11 @@ pub struct DecodeOptions {
     /// (protobuf), `goflow2_json`, `pmacct` (JSON), `arrow` (IPC streams), `jsonl`, `csv` or `parquet`; docs/formats.md tells
     /// what each is. A file source may leave it out: then the file's name decides. Default: netflow.
     pub format: Option<DecodeFormat>,
+    /// A plugin with the role `source-decoder` reads the bytes instead: name of `[plugins.NAME]`. Only for pipelines with
+    /// `records`. A file is read line by line then (a capture datagram by datagram).
+    pub plugin: Option<String>,
+    /// The plugin's own table.
+    pub config: serde_json::Map<String, serde_json::Value>,
     /// Networks whose exporters are believed. Empty: all. Datagrams of strangers are refused and counted and never get
     /// any state. Only for netflow.
     #[schemars(with = "Vec<String>")]
@@ -45,6 +50,8 @@ impl Default for DecodeOptions {
     fn default() -> Self {
         Self {
             format: None,
+            plugin: None,
+            config: serde_json::Map::new(),
             allow: Vec::new(),
             sampling_rate: None,
             sampling_overrides: BTreeMap::new(),

@@ -19,6 +19,7 @@ mod places;
 pub mod plan;
 mod raw;
 mod read;
+pub mod records;
 pub mod registry;
 mod resolve;
 mod rows;
@@ -27,6 +28,7 @@ pub use diagnostic::{CODES, ConfigDiagnostic, ConfigErrors, code, near_miss};
 pub use places::Places;
 pub use plan::*;
 pub use registry::{ComponentDef, ConfigError, FeatureDef, Registry};
+pub use resolve::default_cache_dir;
 
 use diagnostic::quoted;
 use read::meant;

@@ -53,21 +53,24 @@ impl Resolver<'_> {
         }
         let (v4_prefix, v6_prefix) = (written.prefix_v4, written.prefix_v6);
         let of_rows = written.rows.as_ref().map(super::rows::level);
-        let keys = match of_rows {
-            Some(kind) => vec![KeyLevel { kind, v4_prefix, v6_prefix }],
-            None => {
+        let records = written.records.as_ref().map(|r| self.records(path, r));
+        let keys = match (of_rows, &records) {
+            (Some(kind), _) => vec![KeyLevel { kind, v4_prefix, v6_prefix }],
+            (None, Some(records)) => super::records::levels(records.as_ref(), (v4_prefix, v6_prefix)),
+            (None, None) => {
                 let keys = self.required(path, "keys", written.keys, "keys = [\"dst_addr\"]");
                 self.named_list(path, "keys", keys, |r, at, name| {
-                    Some(KeyLevel { kind: r.level(at, name)?, v4_prefix, v6_prefix })
+                    Some(KeyLevel { kind: r.flow_level(at, name)?, v4_prefix, v6_prefix })
                 })
             }
         };
+        let of_flows = of_rows.is_none() && records.is_none();
 
         let features =
             self.required(path, "features", written.features, "features = [\"bits_per_s\", \"packets_per_s\"]");
-        let one = if of_rows.is_some() { Self::row_feature } else { Self::feature };
+        let one = if of_flows { Self::feature } else { Self::row_feature };
         let mut features = self.named_list(path, "features", features, one);
-        for name in ALWAYS.iter().filter(|_| of_rows.is_none()) {
+        for name in ALWAYS.iter().filter(|_| of_flows) {
             if !features.iter().any(|f| f == name) {
                 features.push((*name).to_owned());
             }
@@ -93,7 +96,7 @@ impl Resolver<'_> {
 
         let (rows, window) = match &written.rows {
             Some(rows) => self.rows(path, rows).map_or((None, None), |(rows, window)| (Some(rows), Some(window))),
-            None => (None, self.window(path, &written.window, of_log)),
+            None => (None, self.window(path, &written.window, of_log, records.is_some())),
         };
         let combine = match &written.combine {
             Some(combine) => Some(self.combine(&format!("{path}.combine"), combine, judges)?),
@@ -106,6 +109,10 @@ impl Resolver<'_> {
             keys,
             window: window?,
             rows,
+            records: match records {
+                Some(records) => Some(records?),
+                None => None,
+            },
             features,
             level_half_life_windows: half_life,
             detectors,
@@ -137,7 +144,7 @@ impl Resolver<'_> {
         written: &PipelineSection,
     ) -> Option<PipelinePlan> {
         let sinks = self.list(&format!("{path}.sinks"), &written.sinks, |r, at, name| r.reference("sinks", at, name));
-        for key in ["keys", "features", "window", "rows", "combine", "incident", "mode"] {
+        for key in ["keys", "features", "window", "rows", "records", "combine", "incident", "mode"] {
             let at = format!("{path}.{key}");
             if self.findings.places.contains(&at) {
                 let help = "remove it, or name the `detectors` that judge the windows";
@@ -164,6 +171,7 @@ impl Resolver<'_> {
             keys: Vec::new(),
             window,
             rows: None,
+            records: None,
             features: Vec::new(),
             level_half_life_windows: written.level_half_life_windows,
             detectors: Vec::new(),
@@ -212,7 +220,13 @@ impl Resolver<'_> {
         known
     }
 
-    fn window(&mut self, pipeline: &str, written: &WindowSection, of_log: bool) -> Option<WindowPlan> {
+    fn window(
+        &mut self,
+        pipeline: &str,
+        written: &WindowSection,
+        of_log: bool,
+        of_records: bool,
+    ) -> Option<WindowPlan> {
         let path = &format!("{pipeline}.window");
         if !self.findings.places.contains(path) {
             return self.required(pipeline, "window", None, "window = { type = \"sliding\", size_secs = 10 }");
@@ -247,7 +261,15 @@ impl Resolver<'_> {
         }
 
         let times = [("received", EventTime::Received), ("end", EventTime::End), ("spread", EventTime::Spread)];
-        let event_time = self.word(&at("event_time"), &written.event_time, &times);
+        let event_time = if !of_records {
+            self.word(&at("event_time"), &written.event_time, &times)
+        } else if self.findings.places.contains(&at("event_time")) {
+            let times = [("record", EventTime::End), ("received", EventTime::Received)];
+            self.word(&at("event_time"), &written.event_time, &times)
+        } else {
+            // Its plugin says when a row happened.
+            Some(EventTime::End)
+        };
         let out_of_order = written.out_of_order_secs.unwrap_or(match event_time {
             Some(EventTime::End | EventTime::Spread) => 5.0,
             // Several collectors write to a partition, each a little behind the other.

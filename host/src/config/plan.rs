@@ -183,8 +183,27 @@ pub struct PluginPlan {
     pub sha256: Option<String>,
     /// Ids of the models that it may score with.
     pub inference: Vec<Arc<str>>,
+    /// Buckets of keyed state that it may use.
+    pub state: Vec<Arc<str>>,
+    /// Series of its own metrics; 0: none.
+    pub metrics_series: usize,
     /// Limits of every instance.
     pub limits: PluginLimits,
+}
+
+impl PluginPlan {
+    /// A plugin without a pin that is granted nothing, with the default limits.
+    pub fn new(id: &str, path: PathBuf) -> Self {
+        Self {
+            id: Arc::from(id),
+            path,
+            sha256: None,
+            inference: Vec::new(),
+            state: Vec::new(),
+            metrics_series: 0,
+            limits: PluginLimits::default(),
+        }
+    }
 }
 
 /// What one plugin instance may use.
@@ -196,11 +215,13 @@ pub struct PluginLimits {
     pub deadline_ms: u64,
     /// Alerts taken from one call; the rest is cut and counted.
     pub alerts_per_call: usize,
+    /// Keyed state that the host keeps for it in one place, bytes.
+    pub state_bytes: usize,
 }
 
 impl Default for PluginLimits {
     fn default() -> Self {
-        Self { memory_bytes: 64 << 20, deadline_ms: 250, alerts_per_call: 1000 }
+        Self { memory_bytes: 64 << 20, deadline_ms: 250, alerts_per_call: 1000, state_bytes: 16 << 20 }
     }
 }
 
@@ -265,6 +286,8 @@ pub struct PipelinePlan {
     pub window: WindowPlan,
     /// The sources' records are rows of features already; `None`: flow records, which become windows.
     pub rows: Option<RowsPlan>,
+    /// The sources' plugins bring rows of any kind, of which another plugin makes features; `None`: flow records.
+    pub records: Option<RecordsPlan>,
     /// Feature names, in the order of the frame's columns. `flows`, `bytes` and `packets` are always among them.
     pub features: Vec<String>,
     /// Half-life of the entity's own level that relative features compare with, in windows.
@@ -299,6 +322,21 @@ pub struct RowsPlan {
     pub time_unit: super::decode_options::TimeUnit,
     /// Column with the address that the row is about; none: a row is about the whole network.
     pub entity: Option<String>,
+}
+
+/// `records = {...}` of a pipeline: its sources' plugins bring rows of any kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordsPlan {
+    /// Column of the features with what a row is about; none: everything, as one.
+    pub entity: Option<String>,
+    /// Level of the entities.
+    pub kind: KeyKind,
+    /// Rows that windows keep, bytes; more are refused and counted.
+    pub max_bytes: usize,
+    /// The plugin that makes features of the rows of a window.
+    pub plugin: Arc<str>,
+    /// Its own table, as JSON.
+    pub config: serde_json::Value,
 }
 
 /// Whether a pipeline speaks.

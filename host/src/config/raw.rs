@@ -95,6 +95,8 @@ pub(super) struct PluginSection {
     pub path: Option<PathBuf>,
     pub sha256: Option<String>,
     pub inference: Vec<String>,
+    pub state: Vec<String>,
+    pub metrics_series: usize,
     pub limits: LimitsSection,
 }
 
@@ -105,12 +107,13 @@ pub(super) struct LimitsSection {
     pub memory_bytes: usize,
     pub deadline_ms: u64,
     pub alerts_per_call: usize,
+    pub state_bytes: usize,
 }
 
 impl Default for LimitsSection {
     fn default() -> Self {
-        let super::PluginLimits { memory_bytes, deadline_ms, alerts_per_call } = super::PluginLimits::default();
-        Self { memory_bytes, deadline_ms, alerts_per_call }
+        let super::PluginLimits { memory_bytes, deadline_ms, alerts_per_call, state_bytes } = Default::default();
+        Self { memory_bytes, deadline_ms, alerts_per_call, state_bytes }
     }
 }
 
@@ -154,6 +157,7 @@ pub(super) struct PipelineSection {
     pub mode: String,
     pub window: WindowSection,
     pub rows: Option<RowsSection>,
+    pub records: Option<RecordsSection>,
     pub combine: Option<CombineSection>,
     pub incident: IncidentSection,
 }
@@ -172,6 +176,7 @@ impl Default for PipelineSection {
             mode: "alert".into(),
             window: WindowSection::default(),
             rows: None,
+            records: None,
             combine: None,
             incident: IncidentSection::default(),
         }
@@ -228,6 +233,30 @@ impl Default for RowsSection {
     fn default() -> Self {
         Self { time: None, time_unit: TimeUnit::Seconds, window_secs: None, entity: None }
     }
+}
+
+/// `[pipelines.NAME.records]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RecordsSection {
+    pub entity: Option<String>,
+    pub level: Option<String>,
+    pub max_bytes: usize,
+    pub extract: Option<ExtractSection>,
+}
+
+impl Default for RecordsSection {
+    fn default() -> Self {
+        Self { entity: None, level: None, max_bytes: 256 << 20, extract: None }
+    }
+}
+
+/// `extract` of `[pipelines.NAME.records]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ExtractSection {
+    pub plugin: Option<String>,
+    pub config: toml::Table,
 }
 
 /// `[pipelines.NAME.combine]`.
@@ -294,6 +323,8 @@ pub(super) fn all_keys() -> Vec<(&'static str, Vec<String>)> {
         ("detectors.calibration", keys::<CalibrationSection>()),
         ("pipelines.combine", keys::<CombineSection>()),
         ("pipelines.rows", keys::<RowsSection>()),
+        ("pipelines.records", keys::<RecordsSection>()),
+        ("pipelines.records.extract", keys::<ExtractSection>()),
         ("pipelines.incident", keys::<IncidentSection>()),
     ]
 }

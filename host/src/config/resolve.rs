@@ -126,6 +126,7 @@ impl Resolver<'_> {
         let pipelines = self.each("pipelines", Self::pipeline);
         self.detector_levels(&detectors, &pipelines);
         self.row_sources(&sources, &pipelines);
+        self.record_sources(&sources, &pipelines);
         self.trainable(&models, &pipelines);
         if self.merged.named.get("pipelines").is_none_or(BTreeMap::is_empty) {
             self.no_pipeline();
@@ -266,11 +267,21 @@ impl Resolver<'_> {
         let sha256 = self.pin(path, written.sha256, "paste the first field of `sha256sum FILE`");
         let model = |resolver: &mut Self, path: &str, name: &str| resolver.reference("models", path, name);
         let inference = self.list(&format!("{path}.inference"), &written.inference, model);
+        let bucket = |r: &mut Self, path: &str, name: &str| {
+            let good = !name.is_empty() && name.len() <= 64;
+            if !good {
+                r.bad(path, format!("`{name}` is no name of a bucket"), "1 to 64 bytes", "name it as the plugin does");
+            }
+            good.then(|| Arc::from(name))
+        };
+        let state = self.list(&format!("{path}.state"), &written.state, bucket);
+        self.in_range(&format!("{path}.metrics_series"), written.metrics_series as u64, 0, 100_000);
         let limits = written.limits;
         for (key, value, least, most) in [
             ("memory_bytes", limits.memory_bytes as u64, 1 << 16, 1 << 32),
             ("deadline_ms", limits.deadline_ms, 1, 60_000),
             ("alerts_per_call", limits.alerts_per_call as u64, 1, 1 << 20),
+            ("state_bytes", limits.state_bytes as u64, 1 << 10, 1 << 32),
         ] {
             self.in_range(&format!("{path}.limits.{key}"), value, least, most);
         }
@@ -279,10 +290,13 @@ impl Resolver<'_> {
             path: resolved(self.findings.places.folder(entry.file), &file?),
             sha256,
             inference,
+            state,
+            metrics_series: written.metrics_series,
             limits: PluginLimits {
                 memory_bytes: limits.memory_bytes,
                 deadline_ms: limits.deadline_ms,
                 alerts_per_call: limits.alerts_per_call,
+                state_bytes: limits.state_bytes,
             },
         })
     }
@@ -327,7 +341,7 @@ impl Resolver<'_> {
         for (section, user) in [
             ("sources", "pipeline"),
             ("models", "plugin"),
-            ("plugins", "detector"),
+            ("plugins", "detector, source or pipeline of records"),
             ("detectors", "pipeline"),
             ("sinks", "pipeline"),
         ] {
@@ -361,6 +375,18 @@ impl Resolver<'_> {
         let unknown = meant(unknown, name, defined(), "not defined").help(help);
         self.findings.push(path, unknown);
         None
+    }
+
+    /// A level that flow records have.
+    pub fn flow_level(&mut self, path: &str, name: &str) -> Option<KeyKind> {
+        let kind = self.level(path, name)?;
+        if kind == KeyKind::Name {
+            let text = format!("flow records have no `{name}`");
+            let help = "it is for `[pipelines.NAME.records]`, by `entity`";
+            self.bad(path, text, "not for flow records", help);
+            return None;
+        }
+        Some(kind)
     }
 
     pub fn level(&mut self, path: &str, name: &str) -> Option<KeyKind> {
@@ -427,7 +453,7 @@ impl Resolver<'_> {
     }
 
     /// The plugin's own table. JSON knows neither `nan` nor `inf`.
-    fn json(&mut self, path: &str, value: &toml::Value) -> serde_json::Value {
+    pub(super) fn json(&mut self, path: &str, value: &toml::Value) -> serde_json::Value {
         match value {
             toml::Value::String(text) => text.as_str().into(),
             toml::Value::Integer(n) => (*n).into(),
@@ -473,8 +499,9 @@ fn join_folder(folder: &Path, path: &mut String) {
     }
 }
 
-/// `$XDG_CACHE_HOME/kaminari`, `~/.cache/kaminari` or, for a service without a home, the system's cache folder.
-fn default_cache_dir() -> PathBuf {
+/// Where compiled plugins are kept unless `engine.plugin_cache_dir` says otherwise: `$XDG_CACHE_HOME/kaminari`,
+/// `~/.cache/kaminari` or, for a service without a home, the system's cache folder.
+pub fn default_cache_dir() -> PathBuf {
     let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     folder("XDG_CACHE_HOME")
         .or_else(|| folder("HOME").map(|home| home.join(".cache")))

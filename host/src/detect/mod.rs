@@ -10,9 +10,7 @@ use std::sync::Arc;
 mod combine;
 mod combiner;
 pub mod follow;
-mod memory;
 mod plugin;
-mod supervisor;
 
 pub use combiner::{COMBINED, Combiner};
 pub use plugin::{DetectError, Offer, PluginDetector};

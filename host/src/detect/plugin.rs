@@ -1,23 +1,17 @@
-//! A plugin as a detector, kept alive. A trap, a missed deadline or running out of memory ends the instance, not the
-//! engine: the batch is tried once more on a fresh one (with what was last saved), then dead-lettered. While the
-//! plugin waits or is quarantined its rows are counted as not judged. Moves `kaminari_plugin_restarts_total`,
-//! `_quarantined` and `_dead_lettered_rows_total`.
+//! A plugin as a detector. In: frames; out: judgements. Rows of a call that came to nothing, and rows that come while the
+//! plugin waits or is quarantined, are not judged: counted in `kaminari_plugin_dead_lettered_rows_total`.
 
 use super::follow::{Followable, Heard, Observed, Subject};
-use super::memory::Memory;
-use super::supervisor::{Permit, Supervisor};
 use super::{Detector, Judgement};
 use crate::calibration::Published;
 use crate::config::DetectorPlan;
 use crate::model::{Alert, Detection, FeatureFrame, KeyKind, Verdict, time};
 use crate::plugin::{
-    CallErrorKind, Followed, FrameScorer, FrameScores, LoadedPlugin, PluginError, PluginInstance, PluginReply,
+    Followed, FrameScorer, FrameScores, Guarded, LoadedPlugin, PluginError, PluginInstance, Role, Unanswered, Use,
 };
-use crate::telemetry;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Rows of one call: 16 features of them are 1 MiB, so a column fits a core's cache and a call its deadline.
 const CHUNK: usize = 8192;
@@ -64,17 +58,11 @@ pub struct Offer {
 pub struct PluginDetector {
     id: Arc<str>,
     levels: Option<Vec<KeyKind>>,
-    plugin: Arc<LoadedPlugin>,
-    pipeline: Arc<str>,
-    config: String,
-    instance: Option<PluginInstance>,
+    plugin: Guarded,
     /// Scores frames ahead, together with the other detectors of its thread.
     scorer: Arc<FrameScorer>,
-    supervisor: Supervisor,
     followable: Vec<Followable>,
     heard: Vec<Heard>,
-    /// What it knew when it was last asked.
-    memory: Option<Memory>,
 }
 
 /// Rows of one call.
@@ -86,12 +74,6 @@ struct Chunk {
     ahead: Option<Arc<FrameScores>>,
 }
 
-/// Why rows were not judged: the label `reason` and, where there is one, the cause.
-struct Unjudged {
-    reason: &'static str,
-    cause: Option<PluginError>,
-}
-
 impl PluginDetector {
     /// Starts an instance, configures it, asks it whether the frames have what it needs, and looks whether the models
     /// that it opens were trained on such frames.
@@ -101,16 +83,22 @@ impl PluginDetector {
         offer: &Offer,
         scorer: &Arc<FrameScorer>,
     ) -> Result<Self, DetectError> {
-        let config = plan.config.to_string();
         let failed = |source: PluginError| DetectError::Plugin { detector: plan.id.clone(), source };
-        let mut instance = plugin.instantiate(&offer.pipeline, &config).map_err(failed)?;
-        instance.requires(&offer.schema).map_err(|e| failed(e.into()))?;
+        let of = Use {
+            role: Role::Detector,
+            pipeline: offer.pipeline.clone(),
+            user: plan.id.clone(),
+            config: plan.config.to_string(),
+        };
+        let label = plugin.label().clone();
+        let mut plugin = Guarded::new(plugin, of).map_err(failed)?;
+        plugin.ask(|instance| instance.requires(&offer.schema)).map_err(failed)?;
         let levels: Vec<KeyKind> = match &plan.keys {
             Some(keys) => keys.iter().copied().filter(|k| offer.levels.contains(k)).collect(),
             None => offer.levels.clone(),
         };
         let mut followable = Vec::new();
-        for used in instance.models() {
+        for used in plugin.instance().map(|i| i.models()).unwrap_or_default() {
             let input = used.model.manifest.input.as_ref();
             if let Some(input) =
                 input.filter(|i| i.window_secs != offer.window_secs || levels.iter().any(|l| l.name() != i.level))
@@ -134,131 +122,35 @@ impl PluginDetector {
         if followable.is_empty() {
             followable.extend(levels.iter().map(|&level| Followable {
                 subject: Subject { detector: plan.id.clone(), level, model: None },
-                digest: plugin.label().to_string(),
+                digest: label.to_string(),
                 revision: 0,
                 trained: None,
             }));
         }
-        let detector = Self {
+        Ok(Self {
             id: plan.id.clone(),
             levels: plan.keys.clone(),
             plugin,
-            pipeline: offer.pipeline.clone(),
-            config,
-            instance: Some(instance),
             scorer: scorer.clone(),
-            supervisor: Supervisor::default(),
             followable,
             heard: Vec::new(),
-            memory: None,
-        };
-        detector.gauge_quarantine(false);
-        Ok(detector)
+        })
     }
 
-    fn judge(&mut self, frame: &FeatureFrame, chunk: &Chunk, followed: &[Following]) -> Result<Verdict, Unjudged> {
-        match self.supervisor.permit(Instant::now()) {
-            Permit::Run => {}
-            Permit::Backoff => return Err(Unjudged { reason: "backoff", cause: None }),
-            Permit::Quarantine => return Err(Unjudged { reason: "quarantine", cause: None }),
-        }
-        let first = match self.call(frame, chunk, followed) {
-            Ok(verdict) => {
-                self.supervisor.success();
-                return Ok(verdict);
+    fn judge(&mut self, frame: &FeatureFrame, chunk: &Chunk, followed: &[Following]) -> Result<Verdict, Unanswered> {
+        let about = || about(frame);
+        self.plugin.call(&about, &mut |instance| {
+            followed.iter().for_each(|f| f.tell(instance));
+            if let Some(scores) = &chunk.ahead {
+                instance.ahead(scores.clone(), chunk.first);
             }
-            Err(error) if worth_a_retry(&error) => error,
-            Err(error) => return Err(unjudged(error)),
-        };
-        let fatal = is_fatal(&first);
-        if fatal && self.supervisor.fault(Instant::now()) {
-            self.gauge_quarantine(true);
-            tracing::error!(
-                plugin = &**self.plugin.label(),
-                detector = &*self.id,
-                pipeline = &*self.pipeline,
-                "plugin is quarantined after repeated faults; the pipeline goes on without it until the config is \
-                 loaded again"
-            );
-        }
-        tracing::warn!(
-            plugin = &**self.plugin.label(), detector = &*self.id, pipeline = &*self.pipeline,
-            window = time::rfc3339(frame.window.start_ns), error = %first,
-            "plugin failed; trying the batch once more{}", if !fatal { "" } else if self.memory.is_some() {
-                " on a fresh instance, with what was last saved"
-            } else {
-                " on a fresh instance, without its state"
-            }
-        );
-        let second = self.call(frame, chunk, followed);
-        match &second {
-            Ok(_) => self.supervisor.success(),
-            Err(error) if is_fatal(error) => self.supervisor.wait(Instant::now()),
-            Err(_) => {}
-        }
-        second.map_err(unjudged)
+            instance.detect(&frame.window, chunk.rows.clone())
+        })
     }
+}
 
-    /// One call, on a fresh instance where there is none. A fatal error ends the instance.
-    fn call(&mut self, frame: &FeatureFrame, chunk: &Chunk, followed: &[Following]) -> Result<Verdict, PluginError> {
-        let instance = match &mut self.instance {
-            Some(instance) => instance,
-            none => {
-                let (plugin, pipeline) = (self.plugin.id().to_string(), self.pipeline.to_string());
-                metrics::counter!(telemetry::PLUGIN_RESTARTS, "plugin" => plugin, "pipeline" => pipeline).increment(1);
-                let fresh = self.plugin.instantiate(&self.pipeline, &self.config);
-                let mut fresh = fresh.inspect_err(|_| self.supervisor.wait(Instant::now()))?;
-                if let Some(memory) = &self.memory
-                    && let Err(error) = fresh.restore(memory.version, &memory.bytes)
-                {
-                    let (plugin, detector, pipeline) = (&**self.plugin.label(), &*self.id, &*self.pipeline);
-                    tracing::warn!(plugin, detector, pipeline, "a fresh instance begins anew: {error}");
-                    if error.kind.is_fatal() {
-                        // What it cannot even look at would end the next one, too.
-                        self.memory = None;
-                        fresh = self.plugin.instantiate(&self.pipeline, &self.config)?;
-                    }
-                }
-                none.insert(fresh)
-            }
-        };
-        followed.iter().for_each(|f| f.tell(instance));
-        if let Some(scores) = &chunk.ahead {
-            instance.ahead(scores.clone(), chunk.first);
-        }
-        let verdict = instance.detect(&frame.window, chunk.rows.clone());
-        if verdict.as_ref().is_err_and(|e| e.kind.is_fatal()) {
-            self.instance = None;
-        }
-        Ok(verdict?)
-    }
-
-    fn dead_letter(&self, frame: &FeatureFrame, rows: usize, unjudged: Unjudged) {
-        metrics::counter!(
-            telemetry::PLUGIN_DEAD_LETTERED_ROWS,
-            "plugin" => self.plugin.id().to_string(),
-            "pipeline" => self.pipeline.to_string(),
-            "reason" => unjudged.reason,
-        )
-        .increment(rows as u64);
-        // While it waits the counter says enough: the fault itself was told.
-        if let Some(error) = unjudged.cause {
-            tracing::error!(
-                plugin = &**self.plugin.label(), detector = &*self.id, pipeline = &*self.pipeline,
-                window = time::rfc3339(frame.window.start_ns), level = frame.kind.name(), rows, %error,
-                "rows were not judged"
-            );
-        }
-    }
-
-    fn gauge_quarantine(&self, on: bool) {
-        let (plugin, pipeline) = (self.plugin.id().to_string(), self.pipeline.to_string());
-        metrics::gauge!(telemetry::PLUGIN_QUARANTINED, "plugin" => plugin, "pipeline" => pipeline).set(if on {
-            1.0
-        } else {
-            0.0
-        });
-    }
+fn about(frame: &FeatureFrame) -> String {
+    format!("window of {} from {}", frame.kind.name(), time::rfc3339(frame.window.start_ns))
 }
 
 /// Scores of one frame whose tail is followed.
@@ -337,35 +229,11 @@ impl Detector for PluginDetector {
     }
 
     fn save(&mut self) -> Option<Vec<u8>> {
-        if let Some(instance) = &mut self.instance {
-            match instance.snapshot() {
-                Ok(None) => return None,
-                Ok(Some(bytes)) => {
-                    let info = self.plugin.info();
-                    self.memory = Some(Memory { plugin: info.name.clone(), version: info.state_version, bytes });
-                }
-                Err(error) => {
-                    let (plugin, detector, pipeline) = (&**self.plugin.label(), &*self.id, &*self.pipeline);
-                    tracing::warn!(plugin, detector, pipeline, "what it knows is not saved: {error}");
-                    if error.kind.is_fatal() {
-                        self.instance = None;
-                    }
-                }
-            }
-        }
-        self.memory.as_ref().map(Memory::write)
+        self.plugin.save()
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        let memory = Memory::read(saved, &self.plugin.info().name)?;
-        let Some(instance) = &mut self.instance else { return Ok(()) };
-        if let Err(error) = instance.restore(memory.version, &memory.bytes) {
-            // The next call makes a fresh one.
-            self.instance = None;
-            return Err(error.to_string());
-        }
-        self.memory = Some(memory);
-        Ok(())
+        self.plugin.restore(saved)
     }
 
     fn detect(&mut self, frame: &FeatureFrame, order: u64) -> Judgement {
@@ -373,19 +241,19 @@ impl Detector for PluginDetector {
         let mut judgement = Judgement::default();
         let mut features = None;
         let mut followed = self.meanings(frame.kind, order);
-        let scores_models = !self.plugin.granted().is_empty();
+        let scores_models = !self.plugin.plugin().granted().is_empty();
         let ahead = scores_models.then(|| self.scorer.scores(frame.kind.name(), &frame.batch));
         for start in (0..total).step_by(CHUNK) {
             let rows = CHUNK.min(total - start);
             let chunk = Chunk { rows: frame.batch.slice(start, rows), first: start, ahead: ahead.clone() };
             let verdict = match self.judge(frame, &chunk, &followed) {
                 Ok(verdict) => verdict,
-                Err(unjudged) => {
-                    self.dead_letter(frame, rows, unjudged);
+                Err(unanswered) => {
+                    self.plugin.dead_letter(&|| about(frame), rows, &unanswered);
                     Verdict::default()
                 }
             };
-            followed.iter_mut().for_each(|f| f.take(self.instance.as_mut(), start));
+            followed.iter_mut().for_each(|f| f.take(self.plugin.instance(), start));
             if !verdict.scores.is_empty() {
                 // What came before it without scores has no opinion.
                 judgement.scores.resize(start, f64::NAN);
@@ -420,36 +288,19 @@ impl PluginDetector {
         .collect()
     }
 
-    fn detection(&self, frame: &FeatureFrame, alert: Alert, features: &[(Arc<str>, &[f64])]) -> Detection {
+    fn detection(&mut self, frame: &FeatureFrame, alert: Alert, features: &[(Arc<str>, &[f64])]) -> Detection {
         let row = alert.row as usize;
         // Asked for here, where there is something to tell: the model may have been swapped since the last alert.
-        let models = self.instance.as_ref().map(PluginInstance::models).unwrap_or_default();
+        let models = self.plugin.instance().map(|i| i.models()).unwrap_or_default();
         let digests: Vec<&str> = models.iter().map(|m| &*m.model.digest).collect();
         Detection {
             detector: self.id.clone(),
             model_digest: (!digests.is_empty()).then(|| digests.join(" ").into()),
-            plugin: self.plugin.label().clone(),
+            plugin: self.plugin.plugin().label().clone(),
             key: frame.keys[row],
             window: frame.window,
             observed: features.iter().map(|(name, values)| (name.clone(), values[row])).collect(),
             alert,
         }
     }
-}
-
-fn is_fatal(error: &PluginError) -> bool {
-    matches!(error, PluginError::Call(e) if e.kind.is_fatal())
-}
-
-fn worth_a_retry(error: &PluginError) -> bool {
-    matches!(error, PluginError::Call(e)
-        if e.kind.is_fatal() || matches!(e.kind, CallErrorKind::Plugin(PluginReply::Retry(_))))
-}
-
-fn unjudged(error: PluginError) -> Unjudged {
-    let reason = match &error {
-        PluginError::Call(e) => e.kind.name(),
-        _ => "error",
-    };
-    Unjudged { reason, cause: Some(error) }
 }

@@ -382,7 +382,7 @@ impl IncidentTracker {
             KeyKind::DstAddr | KeyKind::SrcAddr => self.plan.suppress.iter().any(|net| net.contains(&ip)),
             KeyKind::DstPrefix => IpNet::new(ip, cover::network(key).len)
                 .is_ok_and(|prefix| self.plan.suppress.iter().any(|net| net.contains(&prefix))),
-            KeyKind::Interface | KeyKind::Network => false,
+            KeyKind::Interface | KeyKind::Network | KeyKind::Name => false,
         }
     }
 

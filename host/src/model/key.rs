@@ -2,6 +2,7 @@
 //! per host, carpet bombing only per prefix.
 
 use super::addr::Addr;
+use super::name;
 use std::fmt;
 
 /// A level of aggregation, under the name that configs and incidents use.
@@ -18,12 +19,14 @@ pub enum KeyKind {
     Interface = 4,
     /// All that the pipeline sees, as one.
     Network = 5,
+    /// Whatever the features of records of another kind are about, by its name.
+    Name = 6,
 }
 
 impl KeyKind {
     /// Every level, in the order of the documentation.
-    pub const ALL: [KeyKind; 5] =
-        [KeyKind::DstAddr, KeyKind::DstPrefix, KeyKind::SrcAddr, KeyKind::Interface, KeyKind::Network];
+    pub const ALL: [KeyKind; 6] =
+        [KeyKind::DstAddr, KeyKind::DstPrefix, KeyKind::SrcAddr, KeyKind::Interface, KeyKind::Network, KeyKind::Name];
 
     /// Name in configs, incidents and metric labels.
     pub const fn name(self) -> &'static str {
@@ -33,6 +36,7 @@ impl KeyKind {
             KeyKind::SrcAddr => "src_addr",
             KeyKind::Interface => "interface",
             KeyKind::Network => "network",
+            KeyKind::Name => "name",
         }
     }
 
@@ -58,13 +62,19 @@ pub struct KeyLevel {
 pub struct EntityKey {
     /// Which level the entity belongs to.
     pub kind: KeyKind,
-    /// Host or network address; the exporter's for interfaces; unspecified for the whole network.
+    /// Host or network address; the exporter's for interfaces; unspecified for the whole network; what stands for a name
+    /// ([`name`]).
     pub addr: Addr,
     /// Prefix length for prefixes, ifIndex for interfaces, 0 for hosts.
     pub extra: u32,
 }
 
 impl EntityKey {
+    /// The entity of that name.
+    pub fn named(text: &str) -> Self {
+        Self { kind: KeyKind::Name, addr: name::encode(text), extra: 0 }
+    }
+
     /// Width of the binary form.
     pub const WIDTH: usize = 21;
 
@@ -85,6 +95,7 @@ impl fmt::Display for EntityKey {
             KeyKind::DstPrefix => write!(f, "{}/{}", self.addr, self.extra),
             KeyKind::Interface => write!(f, "{} if {}", self.addr, self.extra),
             KeyKind::Network => f.write_str("all"),
+            KeyKind::Name => name::write(&self.addr, f),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! a name and a version; goes out: bytes, and the same values back. Refused: another state or version, bytes that end
 //! early or go on too long, values that cannot be. A declared length is believed only as far as there are bytes for it.
 
-use super::{Addr, EntityKey, KeyKind, Severity, WindowInfo};
+use super::{Addr, EntityKey, KeyKind, Severity, WindowInfo, name};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -133,8 +133,14 @@ impl Saver {
         }
     }
 
-    /// An entity.
+    /// An entity; one that has a name, by its name.
     pub fn key(&mut self, key: &EntityKey) {
+        if key.kind == KeyKind::Name {
+            self.u8(key.kind as u8);
+            self.addr(&key.addr);
+            // What its bytes stand for is known to this process only.
+            return self.text(&name::decode(&key.addr).unwrap_or_default());
+        }
         let is_v4 = key.addr.is_v4();
         let flags = if is_v4 { IPV4 } else { 0 } | if key.extra != 0 { HAS_EXTRA } else { 0 };
         self.u8(key.kind as u8 | flags);
@@ -277,6 +283,13 @@ impl<'a> Loader<'a> {
         let flags = self.u8()?;
         let kind = KeyKind::ALL.into_iter().find(|k| *k as u8 == flags & !(IPV4 | HAS_EXTRA));
         let kind = kind.ok_or(NotLoaded::Insane("an entity of an unknown level"))?;
+        if kind == KeyKind::Name {
+            let (addr, text) = (self.addr()?, self.text()?);
+            if !text.is_empty() {
+                name::encode(text);
+            }
+            return Ok(EntityKey { kind, addr, extra: 0 });
+        }
         let addr = if flags & IPV4 == 0 { self.addr()? } else { Addr::from_v4_bytes(self.array()?) };
         let extra = if flags & HAS_EXTRA == 0 { 0 } else { self.u32()? };
         let bits = if addr.is_v4() { 32 } else { 128 };
@@ -317,6 +330,9 @@ mod tests {
         let addr = prop_oneof![any::<[u8; 4]>().prop_map(Addr::from_v4_bytes), any::<[u8; 16]>().prop_map(Addr)];
         (0..KeyKind::ALL.len(), addr, prop_oneof![0u32..33, any::<u32>()]).prop_map(|(kind, addr, extra)| {
             let kind = KeyKind::ALL[kind];
+            if kind == KeyKind::Name {
+                return EntityKey::named(&format!("{extra} of {addr}"));
+            }
             EntityKey { kind, addr, extra: if kind == KeyKind::DstPrefix { extra % 33 } else { extra } }
         })
     }

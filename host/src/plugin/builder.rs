@@ -151,6 +151,20 @@ impl Builder {
     }
 }
 
+/// A schema of the contract in Arrow's words. Refused: two columns of one name, too many columns.
+pub(super) fn arrow_schema(schema: Schema) -> Result<arrow_schema::Schema, String> {
+    if schema.fields.len() > MAX_COLUMNS {
+        return Err(format!("a schema of {} columns; at most {MAX_COLUMNS} are allowed", schema.fields.len()));
+    }
+    for (i, field) in schema.fields.iter().enumerate() {
+        if schema.fields[..i].iter().any(|f| f.name == field.name) {
+            return Err(format!("a schema with two columns `{}`", field.name));
+        }
+    }
+    let fields = schema.fields.iter().map(|f| arrow_schema::Field::new(&f.name, arrow_type(f.ty), f.nullable));
+    Ok(arrow_schema::Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata.into_iter().collect()))
+}
+
 fn primitive<T: ArrowPrimitiveType>(values: Vec<T::Native>) -> ArrayRef {
     Arc::new(PrimitiveArray::<T>::new(values.into(), None))
 }

@@ -5,7 +5,7 @@ use super::bindings::kaminari::plugin::common;
 use super::compat;
 use super::error::CallError;
 use super::instance::{PluginInstance, State};
-use super::limits::SETUP_DEADLINE_MS;
+use super::limits::{SETUP_DEADLINE_MS, SNAPSHOT_DEADLINE_MS};
 use wasmtime::component::{Component, ComponentExportIndex, Instance, TypedFunc};
 use wasmtime::{Engine, Store};
 
@@ -44,13 +44,13 @@ impl Exports {
 impl PluginInstance {
     /// What it knows; `None`: it saves nothing.
     pub fn snapshot(&mut self) -> Result<Option<Vec<u8>>, CallError> {
-        let Some(snapshot) = self.checkpoint.as_ref().map(|c| c.snapshot) else { return Ok(None) };
-        self.call("snapshot", SETUP_DEADLINE_MS, |_, store| Ok(snapshot.call(&mut *store, ())?.0)).map(Some)
+        let Some(snapshot) = self.guest.checkpoint.as_ref().map(|c| c.snapshot) else { return Ok(None) };
+        self.call("snapshot", SNAPSHOT_DEADLINE_MS, |_, store| Ok(snapshot.call(&mut *store, ())?.0)).map(Some)
     }
 
     /// Goes on with what an instance of plugin version `version` of its state has saved.
     pub fn restore(&mut self, version: u32, bytes: &[u8]) -> Result<(), CallError> {
-        let Some(restore) = self.checkpoint.as_ref().map(|c| c.restore) else { return Ok(()) };
+        let Some(restore) = self.guest.checkpoint.as_ref().map(|c| c.restore) else { return Ok(()) };
         self.call("restore", SETUP_DEADLINE_MS, |_, store| Ok(restore.call(&mut *store, (version, bytes.to_vec()))?.0))
     }
 }

@@ -2,16 +2,15 @@
 //! linking: the linker's own complaint names types that no operator has heard of.
 
 use super::error::PluginError;
+use super::roles::Role;
 use crate::config::PluginPlan;
 use wasmtime::Engine;
 use wasmtime::component::types::Component;
 
 /// The version in `wit/kaminari.wit`.
-pub const API_VERSION: &str = "0.1.0";
+pub const API_VERSION: &str = "0.1.1";
 
 const PACKAGE: &str = "kaminari:plugin/";
-/// What every detector exports.
-const EXPORTS: [&str; 2] = ["lifecycle", "detector"];
 
 /// The plugin's version of the contract, if it is one of ours.
 pub fn check(engine: &Engine, component: &Component, plan: &PluginPlan) -> Result<String, PluginError> {
@@ -38,10 +37,15 @@ pub fn check(engine: &Engine, component: &Component, plan: &PluginPlan) -> Resul
             offered: API_VERSION,
         });
     }
-    match EXPORTS.iter().find(|wanted| !exports.iter().any(|(name, _)| name == *wanted)) {
-        Some(missing) => Err(contract(format!("does not export kaminari:plugin/{missing}: it is no detector"))),
-        None => Ok(all().map(|(_, v)| v).max_by_key(|v| numbers(v)).unwrap_or(&version).clone()),
+    let has = |wanted: &str| exports.iter().any(|(name, _)| name == wanted);
+    let roles = Role::ALL.map(Role::name);
+    if !has("lifecycle") {
+        return Err(contract("does not export kaminari:plugin/lifecycle, as every plugin must".into()));
     }
+    if !roles.iter().any(|role| has(role)) {
+        return Err(contract(format!("exports none of kaminari:plugin/{}: it has no role", roles.join(", /"))));
+    }
+    Ok(all().map(|(_, v)| v).max_by_key(|v| numbers(v)).unwrap_or(&version).clone())
 }
 
 /// The full name of an interface of ours that the component exports.

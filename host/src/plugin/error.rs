@@ -92,7 +92,19 @@ pub enum PluginError {
         /// Cause.
         cause: String,
     },
-    /// `describe`, `configure` or `requires` failed.
+    /// It is used as what it is not.
+    #[error("plugin `{id}` ({plugin}) is no {wanted}, it is a {has}")]
+    Role {
+        /// Plugin id.
+        id: Arc<str>,
+        /// `name@version`.
+        plugin: Arc<str>,
+        /// What it is used as.
+        wanted: super::roles::Role,
+        /// What it is.
+        has: String,
+    },
+    /// `describe`, `configure` or a question at plan time failed.
     #[error(transparent)]
     Call(#[from] CallError),
 }
@@ -186,7 +198,7 @@ impl fmt::Display for CallError {
             CallErrorKind::Trap { message } => write!(f, "trapped: {message}"),
             CallErrorKind::Deadline { ms } => write!(f, "missed its deadline of {ms} ms"),
             CallErrorKind::OutOfMemory { bytes, cap } => {
-                write!(f, "ran out of memory: it asked for {bytes} bytes, its cap is {cap} (`limits.memory`)")
+                write!(f, "ran out of memory: it asked for {bytes} bytes, its cap is {cap} (`limits.memory_bytes`)")
             }
             CallErrorKind::Plugin(reply) => write!(f, "answered: {reply}"),
             CallErrorKind::Refused { message } => write!(f, "returned what is refused: {message}"),

@@ -1,15 +1,16 @@
 //! The WebAssembly engine of the process: one compiler, one linker, one clock for deadlines. Comes in: the plan of a
 //! plugin; goes out: a [`LoadedPlugin`], or what is wrong with the file and what to do.
 
-use super::bindings::{DetectorPluginIndices, kaminari::plugin};
+use super::bindings::kaminari::plugin;
 use super::cache::{Cache, sha256_hex};
-use super::checkpoint::Exports;
 use super::error::PluginError;
 use super::frame::FrameScorer;
 use super::instance::State;
 use super::limits::TICK;
 use super::loaded::{Linked, LoadedPlugin};
 use super::models::Models;
+use super::roles::Exports;
+use super::status::Statuses;
 use super::{compat, data, waiting};
 use crate::config::PluginPlan;
 use std::path::Path;
@@ -26,6 +27,7 @@ pub struct PluginHost {
     cache: Cache,
     pub(super) ticker: Arc<Ticker>,
     models: Arc<Models>,
+    statuses: Arc<Statuses>,
 }
 
 impl PluginHost {
@@ -37,12 +39,17 @@ impl PluginHost {
         let engine = Engine::new(&config).map_err(PluginError::Engine)?;
         let linker = linker(&engine).map_err(PluginError::Engine)?;
         let ticker = Arc::new(Ticker::start(&engine).map_err(|e| PluginError::Engine(e.into()))?);
-        Ok(Arc::new(Self { engine, linker, cache, ticker, models: Arc::default() }))
+        Ok(Arc::new(Self { engine, linker, cache, ticker, models: Arc::default(), statuses: Arc::default() }))
     }
 
     /// The models that plugins score with, as far as each is granted them.
     pub fn models(&self) -> &Arc<Models> {
         &self.models
+    }
+
+    /// How each use of each plugin fares.
+    pub fn statuses(&self) -> &Arc<Statuses> {
+        &self.statuses
     }
 
     /// Scores frames ahead, for the detectors of one thread.
@@ -73,8 +80,8 @@ impl PluginHost {
         })?;
         let api_version = compat::check(&self.engine, &component.component_type(), plan)?;
         let linked = self.linker.instantiate_pre(&component).and_then(|pre| {
-            let (exports, checkpoint) = (DetectorPluginIndices::new(&pre)?, Exports::find(&self.engine, &component));
-            Ok(Linked { pre, exports, checkpoint })
+            let exports = Exports::find(&self.engine, &component, &pre)?;
+            Ok(Linked { pre, exports })
         });
         let linked = linked.map_err(|e| PluginError::Contract {
             id,
@@ -90,6 +97,8 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     data::add_to_linker(&mut linker)?;
     plugin::logging::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     plugin::inference::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    plugin::metrics::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    plugin::state::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     plugin::clock::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     // The standard libraries of Rust and others import WASI; behind it is nothing (`State::new`).
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;

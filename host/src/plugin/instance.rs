@@ -1,29 +1,34 @@
-//! One sandbox: a store with its limits, its services and one instance of a component. Comes in: windows and batches;
-//! goes out: verdicts, checked, or why not. A trap, a missed deadline or running out of memory ends the instance
+//! One sandbox: a store with its limits, its services and one instance of a component. Comes in: calls; goes out: answers, or
+//! why not. What each role is asked and answers is in `decode_call`, `extract_call` and `detect_call`. A trap, a missed deadline or running out of memory ends the instance
 //! ([`CallErrorKind::is_fatal`]): drop it. Moves `kaminari_plugin_calls_total`, `_call_duration_seconds`,
 //! `_memory_bytes`, `_alerts_refused_total`.
 
-use super::batch::{Account, Batch};
-use super::bindings::exports::kaminari::plugin::detector as raw;
-use super::bindings::{DetectorPlugin, kaminari::plugin::common};
-use super::checkpoint::Functions;
+use super::batch::Account;
+use super::bindings::kaminari::plugin::common;
 use super::error::{CallError, CallErrorKind};
-use super::frame::FrameScores;
 use super::inference::{Followed, Inference, ModelInUse, RawScores};
 use super::limits::*;
 use super::loaded::LoadedPlugin;
 use super::output::Tail;
-use super::services::{LogBudget, StreamTime, cut};
-use crate::model::{Alert, Contribution, Severity, Verdict, WindowInfo};
+use super::own_metrics::OwnMetrics;
+use super::roles::Guest;
+use super::services::{LogBudget, StreamTime};
+use super::state::Buckets;
+use crate::model::WindowInfo;
 use crate::telemetry;
-use arrow_array::RecordBatch;
-use arrow_schema::Schema;
 use metrics::{Counter, Gauge, Histogram};
 use std::sync::Arc;
 use std::time::Instant;
-use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::component::ResourceTable;
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+/// What an instance was granted.
+pub(super) struct Services {
+    pub(super) inference: Inference,
+    pub(super) metrics: Arc<OwnMetrics>,
+    pub(super) buckets: Buckets,
+}
 
 /// What the host keeps for one instance.
 pub struct State {
@@ -36,6 +41,8 @@ pub struct State {
     pub(super) logs: LogBudget,
     pub(super) time: StreamTime,
     pub(super) inference: Inference,
+    pub(super) metrics: Arc<OwnMetrics>,
+    pub(super) buckets: Buckets,
     /// Id in the config, for metrics.
     pub(super) id: Arc<str>,
     /// `name@version`, for people.
@@ -50,7 +57,7 @@ impl WasiView for State {
 }
 
 impl State {
-    pub(super) fn new(id: Arc<str>, plugin: Arc<str>, pipeline: &str, memory_cap: usize, inference: Inference) -> Self {
+    pub(super) fn new(id: Arc<str>, plugin: Arc<str>, pipeline: &str, memory_cap: usize, services: Services) -> Self {
         let (stdout, stderr, time) = (Tail::default(), Tail::default(), StreamTime::default());
         // Nothing is granted: no folder, variable, argument, socket, stdin or clock.
         let wasi = WasiCtx::builder()
@@ -73,7 +80,9 @@ impl State {
             stderr,
             logs: LogBudget::new(Instant::now()),
             time,
-            inference,
+            inference: services.inference,
+            metrics: services.metrics,
+            buckets: services.buckets,
             id,
             plugin,
             pipeline: pipeline.into(),
@@ -106,27 +115,21 @@ struct Meters {
 
 /// A configured plugin. Belongs to one thread at a time.
 pub struct PluginInstance {
-    store: Store<State>,
-    exports: DetectorPlugin,
-    pub(super) checkpoint: Option<Functions>,
-    loaded: Arc<LoadedPlugin>,
+    pub(super) store: Store<State>,
+    pub(super) guest: Guest,
+    pub(super) loaded: Arc<LoadedPlugin>,
     meters: Meters,
 }
 
 impl PluginInstance {
-    pub(super) fn new(
-        loaded: Arc<LoadedPlugin>,
-        store: Store<State>,
-        exports: DetectorPlugin,
-        checkpoint: Option<Functions>,
-    ) -> Self {
+    pub(super) fn new(loaded: Arc<LoadedPlugin>, store: Store<State>, guest: Guest) -> Self {
         let labels = labels(store.data());
         let meters = Meters {
             seconds: metrics::histogram!(telemetry::PLUGIN_CALL_SECONDS, &labels),
             ok: metrics::counter!(telemetry::PLUGIN_CALLS, &outcome(&labels, "ok")),
             memory: metrics::gauge!(telemetry::PLUGIN_MEMORY_BYTES, &labels),
         };
-        Self { store, exports, checkpoint, loaded, meters }
+        Self { store, guest, loaded, meters }
     }
 
     /// The plugin that this is an instance of.
@@ -134,19 +137,13 @@ impl PluginInstance {
         &self.loaded
     }
 
-    pub(super) fn configure(&mut self, config: &str) -> Result<(), CallError> {
-        self.call("configure", SETUP_DEADLINE_MS, |exports, store| {
-            exports.kaminari_plugin_lifecycle().call_configure(store, config)
-        })
+    /// Linear memory in use, bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().limiter.memory()
     }
 
-    /// Does the input have what the plugin's configuration names?
-    pub fn requires(&mut self, schema: &Schema) -> Result<(), CallError> {
-        let batch = Batch::lent(RecordBatch::new_empty(Arc::new(schema.clone())));
-        let schema = batch.schema();
-        self.call("requires", SETUP_DEADLINE_MS, |exports, store| {
-            exports.kaminari_plugin_detector().call_requires(store, &schema)
-        })
+    pub(super) fn configure(&mut self, config: &str) -> Result<(), CallError> {
+        self.call("configure", SETUP_DEADLINE_MS, |guest, store| guest.lifecycle.call_configure(store, config))
     }
 
     /// From the next call on `tails` and `limit` of that model follow this, or its own calibration.
@@ -164,59 +161,52 @@ impl PluginInstance {
         self.store.data_mut().inference.take_raw_scores(model)
     }
 
-    /// What models have said to the frame that the rows of the next [`detect`](Self::detect) are of, and which of its rows
-    /// is their first.
-    pub fn ahead(&mut self, scores: Arc<FrameScores>, first: usize) {
-        self.store.data_mut().inference.frame = Some((scores, first));
-    }
-
-    /// Judges rows of one window.
-    pub fn detect(&mut self, window: &WindowInfo, batch: RecordBatch) -> Result<Verdict, CallError> {
-        let rows = batch.num_rows();
-        let frame_row = self.store.data().inference.frame.as_ref().map(|(_, first)| *first);
-        let batch = Batch { frame_row, ..Batch::lent(batch) };
-        let window = common::Window {
-            start: window.start_ns,
-            end: window.end_ns,
-            revision: window.revision,
-            watermark: window.watermark_ns,
-            partial: window.partial,
-        };
-        self.store.data_mut().time.set(window.watermark);
+    /// A call about data, at this stream time: measured, and under the operator's deadline.
+    pub(super) fn work<T>(
+        &mut self,
+        call: &'static str,
+        time_ns: u64,
+        f: impl FnOnce(&Guest, &mut Store<State>) -> wasmtime::Result<Result<T, common::Error>>,
+    ) -> Result<T, CallError> {
+        self.store.data_mut().time.set(time_ns);
         let ms = self.loaded.limits().deadline_ms;
         let began = Instant::now();
-        let verdict = self.call("detect", ms, |exports, store| {
-            let ours = store.data_mut().table.push(batch)?;
-            let lent = Resource::new_borrow(ours.rep());
-            let verdict = exports.kaminari_plugin_detector().call_detect(&mut *store, window, lent);
-            store.data_mut().table.delete(ours)?;
-            verdict
-        });
-        self.store.data_mut().inference.frame = None;
+        let answer = self.call(call, ms, f);
         self.meters.seconds.record(began.elapsed().as_secs_f64());
         self.meters.memory.set(self.store.data().limiter.memory() as f64);
-        let verdict = verdict.and_then(|v| self.checked(v, rows));
-        match &verdict {
+        answer
+    }
+
+    /// Counts how a call about data ended, its answer being looked at too.
+    pub(super) fn counted<T>(&self, answer: Result<T, CallError>) -> Result<T, CallError> {
+        match &answer {
             Ok(_) => self.meters.ok.increment(1),
             Err(e) => {
                 let labels = outcome(&labels(self.store.data()), e.kind.name());
                 metrics::counter!(telemetry::PLUGIN_CALLS, &labels).increment(1);
             }
         }
-        verdict
+        answer
+    }
+
+    pub(super) fn refused(&self, call: &'static str, message: String) -> CallError {
+        CallError { plugin: self.loaded.label().clone(), call, kind: CallErrorKind::Refused { message } }
     }
 
     pub(super) fn call<T>(
         &mut self,
         call: &'static str,
         ms: u64,
-        f: impl FnOnce(&DetectorPlugin, &mut Store<State>) -> wasmtime::Result<Result<T, common::Error>>,
+        f: impl FnOnce(&Guest, &mut Store<State>) -> wasmtime::Result<Result<T, common::Error>>,
     ) -> Result<T, CallError> {
         arm(&mut self.store, ms);
-        self.store.data_mut().limiter.take_refused();
-        self.store.data_mut().inference.begin();
+        let state = self.store.data_mut();
+        state.limiter.take_refused();
+        state.inference.begin();
+        state.buckets.begin(state.time.get());
         let cap = self.loaded.limits().memory_bytes;
-        let answer = f(&self.exports, &mut self.store);
+        let answer = f(&self.guest, &mut self.store);
+        self.store.data().buckets.end(matches!(answer, Ok(Ok(_))));
         self.tell_output();
         let kind = match answer {
             Ok(Ok(value)) => return Ok(value),
@@ -233,36 +223,6 @@ impl PluginInstance {
         if !printed.is_empty() && state.logs.take(Instant::now()) {
             tracing::debug!(plugin = &*state.plugin, pipeline = &*state.pipeline, "printed: {printed}");
         }
-    }
-
-    fn checked(&self, verdict: raw::Verdict, rows: usize) -> Result<Verdict, CallError> {
-        let scores = verdict.scores.len();
-        if scores != 0 && scores != rows {
-            let message = format!("{scores} scores for {rows} rows");
-            let kind = CallErrorKind::Refused { message };
-            return Err(CallError { plugin: self.loaded.label().clone(), call: "detect", kind });
-        }
-        let refuse = |reason: &'static str, n: usize| {
-            let state = self.store.data();
-            let (plugin, pipeline) = (state.id.to_string(), state.pipeline.to_string());
-            metrics::counter!(telemetry::PLUGIN_ALERTS_REFUSED, "plugin" => plugin, "pipeline" => pipeline, "reason" => reason)
-                .increment(n as u64);
-        };
-        let most = self.loaded.limits().alerts_per_call;
-        if verdict.alerts.len() > most {
-            refuse("limit", verdict.alerts.len() - most);
-        }
-        let mut alerts = Vec::with_capacity(verdict.alerts.len().min(most));
-        for alert in verdict.alerts.into_iter().take(most) {
-            if alert.row as usize >= rows {
-                refuse("row", 1);
-            } else if !alert.score.is_finite() {
-                refuse("score", 1);
-            } else {
-                alerts.push(told(alert));
-            }
-        }
-        Ok(Verdict { scores: verdict.scores, alerts })
     }
 }
 
@@ -281,32 +241,13 @@ fn outcome(labels: &[(&'static str, String); 2], outcome: &str) -> [(&'static st
     [plugin, pipeline, ("outcome", outcome.to_owned())]
 }
 
-/// The engine's own words for an alert, with over-long texts and lists cut.
-fn told(alert: raw::Alert) -> Alert {
-    Alert {
-        row: alert.row,
-        kind: cut(&alert.kind, KIND_BYTES).to_owned(),
-        severity: match alert.severity {
-            raw::Severity::Info => Severity::Info,
-            raw::Severity::Low => Severity::Low,
-            raw::Severity::Medium => Severity::Medium,
-            raw::Severity::High => Severity::High,
-            raw::Severity::Critical => Severity::Critical,
-        },
-        score: alert.score,
-        threshold: alert.threshold,
-        message: cut(&alert.message, MESSAGE_BYTES).to_owned(),
-        contributions: alert
-            .contributions
-            .into_iter()
-            .take(CONTRIBUTIONS)
-            .map(|c| Contribution { column: c.column, weight: c.weight, observed: c.observed, expected: c.expected })
-            .collect(),
-        attributes: alert
-            .attributes
-            .into_iter()
-            .take(ATTRIBUTES)
-            .map(|(k, v)| (cut(&k, KIND_BYTES).to_owned(), cut(&v, MESSAGE_BYTES).to_owned()))
-            .collect(),
+/// A window in the contract's words.
+pub(super) fn window(window: &WindowInfo) -> common::Window {
+    common::Window {
+        start: window.start_ns,
+        end: window.end_ns,
+        revision: window.revision,
+        watermark: window.watermark_ns,
+        partial: window.partial,
     }
 }

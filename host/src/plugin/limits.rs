@@ -44,8 +44,14 @@ pub const LOG_BYTES: usize = 2 << 10;
 /// Fields of a log line.
 pub const LOG_FIELDS: usize = 16;
 
+/// Bytes of the reason for which a frame is refused: it is a label.
+pub const REASON_BYTES: usize = 48;
+
 /// Time to come up and to `describe`, `configure`, `requires`: parses a config, allocates some tables.
 pub const SETUP_DEADLINE_MS: u64 = 5_000;
+
+/// Time to give a snapshot: windows wait for it.
+pub const SNAPSHOT_DEADLINE_MS: u64 = 1_000;
 
 /// Bytes of an alert's kind: it is a label.
 pub const KIND_BYTES: usize = 64;

@@ -1,13 +1,16 @@
 //! A plugin that was read, checked, compiled and asked who it is: instances come from here.
 
-use super::bindings::{DetectorPlugin, DetectorPluginIndices};
-use super::checkpoint::{Exports, Functions};
 use super::error::{CallError, PluginError};
+use super::guarded::Use;
 use super::host::{PluginHost, Ticker};
 use super::inference::Inference;
-use super::instance::{PluginInstance, State, arm, fault};
+use super::instance::{PluginInstance, Services, State, arm, fault};
 use super::limits::{BYTES_OUT, HANDLES, SETUP_DEADLINE_MS};
 use super::models::Models;
+use super::own_metrics::OwnMetrics;
+use super::roles::{Exports, Guest, Role};
+use super::state::Buckets;
+use super::status::{Status, Statuses};
 use crate::config::{PluginLimits, PluginPlan};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +32,8 @@ pub struct PluginInfo {
     pub api_version: String,
     /// Version of the state that it saves; 0: none.
     pub state_version: u32,
+    /// What it can be used as.
+    pub roles: Vec<Role>,
     /// Lower-case hex sha256 of the file.
     pub digest: String,
     /// The file.
@@ -38,12 +43,11 @@ pub struct PluginInfo {
 /// A component with everything that it asks for, and where its exports are.
 pub(super) struct Linked {
     pub(super) pre: InstancePre<State>,
-    pub(super) exports: DetectorPluginIndices,
-    pub(super) checkpoint: Option<Exports>,
+    pub(super) exports: Exports,
 }
 
 /// A store, and the functions of the instance in it.
-type Sandbox = (Store<State>, DetectorPlugin, Option<Functions>);
+type Sandbox = (Store<State>, Guest);
 
 /// A plugin ready to be instantiated.
 pub struct LoadedPlugin {
@@ -53,11 +57,14 @@ pub struct LoadedPlugin {
     label: Arc<str>,
     limits: PluginLimits,
     pre: InstancePre<State>,
-    exports: DetectorPluginIndices,
-    checkpoint: Option<Exports>,
+    exports: Exports,
     models: Arc<Models>,
     /// Names of the models that it may use.
     granted: Vec<Arc<str>>,
+    /// Names of the buckets that it may use.
+    buckets: Vec<Arc<str>>,
+    metrics: Arc<OwnMetrics>,
+    statuses: Arc<Statuses>,
     /// Keeps the clock of the deadlines going.
     _ticker: Arc<Ticker>,
 }
@@ -82,6 +89,7 @@ impl LoadedPlugin {
                 config_schema: String::new(),
                 api_version,
                 state_version: 0,
+                roles: linked.exports.roles(),
                 digest,
                 path: plan.path.clone(),
             },
@@ -89,13 +97,15 @@ impl LoadedPlugin {
             limits: plan.limits,
             pre: linked.pre,
             exports: linked.exports,
-            checkpoint: linked.checkpoint,
             models: host.models().clone(),
             granted: Vec::new(),
+            buckets: Vec::new(),
+            metrics: Arc::new(OwnMetrics::new(0)),
+            statuses: host.statuses().clone(),
             _ticker: host.ticker.clone(),
         };
-        let (mut store, exports, _) = loaded.sandbox("describe", "")?;
-        let said = exports.kaminari_plugin_lifecycle().call_describe(&mut store);
+        let (mut store, guest) = loaded.sandbox("describe", "", &Buckets::new(&[], 0))?;
+        let said = guest.lifecycle.call_describe(&mut store);
         let said = said.map_err(|e| loaded.failed("describe", &mut store, &e))?;
         loaded.label = format!("{}@{}", said.name, said.version).into();
         loaded.info.name = said.name;
@@ -104,8 +114,8 @@ impl LoadedPlugin {
         loaded.info.config_schema = said.config_schema;
         loaded.info.state_version = said.state_version;
         if said.state_version == 0 {
-            loaded.checkpoint = None;
-        } else if loaded.checkpoint.is_none() {
+            loaded.exports.forget_checkpoint();
+        } else if !loaded.exports.saves() {
             return Err(PluginError::Contract {
                 id: plan.id.clone(),
                 path: plan.path.clone(),
@@ -116,6 +126,8 @@ impl LoadedPlugin {
             });
         }
         loaded.granted.clone_from(&plan.inference);
+        loaded.buckets.clone_from(&plan.state);
+        loaded.metrics = Arc::new(OwnMetrics::new(plan.metrics_series));
         Ok(loaded)
     }
 
@@ -144,31 +156,67 @@ impl LoadedPlugin {
         &self.granted
     }
 
-    /// A fresh, configured instance for a pipeline. `config_json` is the plugin's own table.
+    /// Full names of the interfaces that the component imports, as `kaminari:plugin/data@0.1.0`.
+    pub fn imports(&self) -> Vec<String> {
+        let ty = self.pre.component().component_type();
+        ty.imports(self.pre.engine()).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Refused: a plugin that has not this role.
+    pub fn require(&self, role: Role) -> Result<(), PluginError> {
+        if self.info.roles.contains(&role) {
+            return Ok(());
+        }
+        let has: Vec<&str> = self.info.roles.iter().map(|r| r.name()).collect();
+        Err(PluginError::Role { id: self.id.clone(), plugin: self.label.clone(), wanted: role, has: has.join(" and ") })
+    }
+
+    /// It is used there from now on.
+    pub(super) fn note(&self, of: &Use) -> Arc<Status> {
+        self.statuses.add(&self.id, &self.info, of.role, &of.pipeline, &of.user)
+    }
+
+    /// Empty buckets, as far as some are granted.
+    pub fn buckets(&self) -> Buckets {
+        Buckets::new(&self.buckets, self.limits.state_bytes)
+    }
+
+    /// A fresh, configured instance for a pipeline, with buckets of its own. `config_json` is the plugin's own table.
     pub fn instantiate(self: &Arc<Self>, pipeline: &str, config_json: &str) -> Result<PluginInstance, PluginError> {
-        let (store, exports, checkpoint) = self.sandbox("instantiate", pipeline)?;
-        let mut instance = PluginInstance::new(self.clone(), store, exports, checkpoint);
+        self.instantiate_with(pipeline, config_json, &self.buckets())
+    }
+
+    /// The same with these buckets, which outlive the instance.
+    pub fn instantiate_with(
+        self: &Arc<Self>,
+        pipeline: &str,
+        config_json: &str,
+        buckets: &Buckets,
+    ) -> Result<PluginInstance, PluginError> {
+        let (store, guest) = self.sandbox("instantiate", pipeline, buckets)?;
+        let mut instance = PluginInstance::new(self.clone(), store, guest);
         instance.configure(config_json)?;
         Ok(instance)
     }
 
-    fn sandbox(&self, call: &'static str, pipeline: &str) -> Result<Sandbox, CallError> {
-        let inference = Inference::new(self.models.clone(), &self.granted);
-        let state = State::new(self.id.clone(), self.label.clone(), pipeline, self.limits.memory_bytes, inference);
+    fn sandbox(&self, call: &'static str, pipeline: &str, buckets: &Buckets) -> Result<Sandbox, CallError> {
+        let services = Services {
+            inference: Inference::new(self.models.clone(), &self.granted),
+            metrics: self.metrics.clone(),
+            buckets: buckets.clone(),
+        };
+        let state = State::new(self.id.clone(), self.label.clone(), pipeline, self.limits.memory_bytes, services);
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(BYTES_OUT);
         store.set_max_component_handles(HANDLES);
         store.epoch_deadline_trap();
         arm(&mut store, SETUP_DEADLINE_MS);
-        let made = self.pre.instantiate(&mut store).and_then(|instance| {
-            let checkpoint = self.checkpoint.as_ref().map(|c| c.bind(&mut store, &instance)).transpose()?;
-            Ok((self.exports.load(&mut store, &instance)?, checkpoint))
-        });
+        let made = self.pre.instantiate(&mut store).and_then(|instance| self.exports.bind(&mut store, &instance));
         match made {
-            Ok((exports, checkpoint)) => {
+            Ok(guest) => {
                 arm(&mut store, SETUP_DEADLINE_MS);
-                Ok((store, exports, checkpoint))
+                Ok((store, guest))
             }
             Err(e) => Err(self.failed(call, &mut store, &e)),
         }

@@ -1,9 +1,9 @@
-//! Sandboxes for detectors: WebAssembly components that see batches, the models they were granted and nothing else. Comes in: files and plans, then
-//! windows of features; goes out: verdicts. Refused: files that are not what the config pins, components built for
+//! Sandboxes for plugins: WebAssembly components that see batches, what they were granted and nothing else. Comes in: files and
+//! plans, then frames, rows of windows, rows of features; goes out: rows, features, verdicts. Refused: files that are not what the config pins, components built for
 //! another contract or asking for more than plugins get, results that make no sense. No call takes longer than its
 //! deadline or more memory than its cap, and whatever a plugin does, the engine goes on.
 //!
-//! Knows nothing of detectors' lives: restarting, retrying and quarantine are `detect`'s.
+//! A [`Guarded`] plugin is kept alive: restarted, tried again, and in the end left out.
 
 mod batch;
 mod bindings;
@@ -12,23 +12,38 @@ mod cache;
 mod checkpoint;
 mod compat;
 mod data;
+mod decode_call;
+mod detect_call;
 mod error;
+mod extract_call;
 mod frame;
+mod guarded;
 mod host;
 mod inference;
 mod instance;
 pub mod limits;
 mod loaded;
+mod memory;
 mod models;
 mod output;
+mod own_metrics;
+mod roles;
 mod services;
+mod state;
+mod status;
+mod supervisor;
 mod waiting;
 
 pub use compat::API_VERSION;
+pub use decode_call::{DecodedRows, SourceOutput};
 pub use error::{CallError, CallErrorKind, PluginError, PluginReply};
 pub use frame::{FrameScorer, FrameScores};
+pub use guarded::{Guarded, Unanswered, Use};
 pub use host::PluginHost;
 pub use inference::{Followed, ModelInUse, RawScores};
 pub use instance::PluginInstance;
 pub use loaded::{LoadedPlugin, PluginInfo};
 pub use models::Models;
+pub use roles::Role;
+pub use state::Buckets;
+pub use status::{Health, Status, Statuses};

@@ -18,6 +18,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
 
 /// `type = "file"`.
 pub const DEF: ComponentDef = ComponentDef::new::<FileConfig>(
@@ -91,13 +92,15 @@ pub enum FileError {
 
 /// What a file holds, by the config or else by its name. Captures are netflow.
 pub fn format_of(path: &Path, options: &DecodeOptions) -> Option<DecodeFormat> {
-    if options.format.is_some() {
+    if options.format.is_some() && options.plugin.is_none() {
         return options.format;
     }
     let name = path.file_name()?.to_str()?.to_ascii_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
-    match name.rsplit_once('.')?.1 {
+    match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
         "pcap" | "pcapng" | "cap" => Some(DecodeFormat::Netflow),
+        // A plugin gets lines, whatever they are.
+        _ if options.plugin.is_some() => Some(DecodeFormat::Jsonl),
         "jsonl" | "ndjson" | "json" => Some(DecodeFormat::Jsonl),
         "csv" => Some(DecodeFormat::Csv),
         "parquet" => Some(DecodeFormat::Parquet),
@@ -107,7 +110,13 @@ pub fn format_of(path: &Path, options: &DecodeOptions) -> Option<DecodeFormat> {
 
 enum Kind {
     Capture(Capture<Box<dyn Read + Send>>),
-    Lines { reader: BufReader<Box<dyn Read + Send>>, line: Vec<u8>, number: u64 },
+    /// `for_plugin`: when lines for a plugin were received, which gets them without their ends.
+    Lines {
+        reader: BufReader<Box<dyn Read + Send>>,
+        line: Vec<u8>,
+        number: u64,
+        for_plugin: Option<u64>,
+    },
     Delimited(Delimited),
     Arrow(Arrow),
     Parquet(Box<Parquet>),
@@ -128,7 +137,11 @@ impl FileReader {
         let io = |cause| FileError::Io { path: path.to_owned(), cause };
         let format = format_of(path, options).ok_or_else(|| FileError::UnknownFormat(path.to_owned()))?;
         let file = File::open(path).map_err(io)?;
-        let total = file.metadata().map_err(io)?.len();
+        let about = file.metadata().map_err(io)?;
+        let total = about.len();
+        // Lines for a plugin were received when the file was last written: the same in every run.
+        let written = about.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        let for_plugin = options.plugin.as_ref().map(|_| written.map_or(0, |t| t.as_nanos() as u64));
         let read = Arc::new(AtomicU64::new(0));
         let table = |cause| FileError::Table { path: path.to_owned(), cause };
         if format == DecodeFormat::Parquet {
@@ -150,7 +163,7 @@ impl FileReader {
             }
             DecodeFormat::Rawflow | DecodeFormat::Goflow2 => Kind::Delimited(Delimited::new(buffered(bytes))),
             DecodeFormat::Arrow => Kind::Arrow(Arrow::open(buffered(bytes)).map_err(table)?),
-            _ => Kind::Lines { reader: buffered(bytes), line: Vec::new(), number: 0 },
+            _ => Kind::Lines { reader: buffered(bytes), line: Vec::new(), number: 0, for_plugin },
         };
         Ok(Self { path: path.to_owned(), kind, read, total, frames: 0 })
     }
@@ -184,7 +197,7 @@ impl FileReader {
                     self.frames += (batch.frames.len() - before) as u64;
                     return Ok(more);
                 }
-                Kind::Lines { reader, line, number } => {
+                Kind::Lines { reader, line, number, for_plugin } => {
                     line.clear();
                     *number += 1;
                     let io = |cause| FileError::Io { path: self.path.clone(), cause };
@@ -193,7 +206,10 @@ impl FileReader {
                         return Err(FileError::LineTooLong { path: self.path.clone(), number: *number });
                     }
                     if n > 0 {
-                        batch.push(line, NO_PEER, 0);
+                        match for_plugin {
+                            Some(received_ns) => batch.push(without_end(line), NO_PEER, *received_ns),
+                            None => batch.push(line, NO_PEER, 0),
+                        }
                     }
                     n > 0
                 }
@@ -246,6 +262,11 @@ impl<R: Read> Read for Counted<R> {
         self.read.fetch_add(n as u64, Ordering::Relaxed);
         Ok(n)
     }
+}
+
+fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 #[cfg(test)]

@@ -46,6 +46,22 @@ catalogue! {
     SOURCE_SHED = "kaminari_source_shed_datagrams_total", Counter, ["component_id"];
     /// Datagrams or frames refused before decoding, by reason.
     SOURCE_REFUSED = "kaminari_source_refused_total", Counter, ["component_id", "reason"];
+    /// Times that reading waited because decoding did not keep up; the senders wait too.
+    SOURCE_WAITS = "kaminari_source_waits_total", Counter, ["component_id"];
+    /// Connections open now.
+    SOURCE_CONNECTIONS = "kaminari_source_connections", Gauge, ["component_id"];
+    /// Connections that were not served, by reason: limit, accept (the system has no descriptor), tls_not_tls,
+    /// tls_incompatible, tls_no_certificate, tls_bad_certificate, tls_client_refused, tls_broken_off, tls_timeout, tls_other.
+    SOURCE_CONNECTIONS_REFUSED = "kaminari_source_connections_refused_total", Counter, ["component_id", "reason"];
+    /// Connections that ended, by reason: peer (the sender closed it), error, idle, slow (a frame took too long), framing,
+    /// stop.
+    SOURCE_CONNECTIONS_CLOSED = "kaminari_source_connections_closed_total", Counter, ["component_id", "reason"];
+    /// Files followed now, those that were rotated away and are read to their end too.
+    SOURCE_FILES = "kaminari_source_files", Gauge, ["component_id"];
+    /// Files that were renamed or removed while they were followed.
+    SOURCE_ROTATIONS = "kaminari_source_rotations_total", Counter, ["component_id"];
+    /// Files that were truncated, or replaced under the same inode: they are read from their beginning.
+    SOURCE_TRUNCATIONS = "kaminari_source_truncations_total", Counter, ["component_id"];
     /// Messages of a partition that are not read yet.
     SOURCE_LAG = "kaminari_source_lag_messages", Gauge, ["component_id", "topic", "partition"];
     /// 1 while the brokers of all partitions answer.
@@ -104,6 +120,12 @@ catalogue! {
     WINDOW_FIRED = "kaminari_window_fired_total", Counter, ["pipeline"];
     /// Rows of features judged.
     FEATURE_ROWS = "kaminari_feature_rows_total", Counter, ["pipeline"];
+    /// Rows of features of a plugin that were refused: no_entity, no_address, duplicate_entity, max_keys.
+    FEATURE_REFUSED_ROWS = "kaminari_feature_refused_rows_total", Counter, ["pipeline", "reason"];
+    /// Rows of records for which windows had no room (`records.max_bytes`).
+    WINDOW_REFUSED_RECORDS = "kaminari_window_refused_records_total", Counter, ["pipeline"];
+    /// Bytes of the rows of records that windows keep.
+    WINDOW_RECORD_BYTES = "kaminari_window_record_bytes", Gauge, ["pipeline"];
     /// Seconds per plugin call.
     PLUGIN_CALL_SECONDS = "kaminari_plugin_call_duration_seconds", Histogram, ["plugin", "pipeline"];
     /// Plugin calls by outcome: ok, error, trap, deadline, oom, refused.
@@ -120,6 +142,10 @@ catalogue! {
     PLUGIN_MEMORY_BYTES = "kaminari_plugin_memory_bytes", Gauge, ["plugin", "pipeline"];
     /// Log lines of plugins that the rate limit withheld.
     PLUGIN_LOGS_SUPPRESSED = "kaminari_plugin_logs_suppressed_total", Counter, ["plugin"];
+    /// Series of plugins' own metrics that were refused: over `metrics_series`.
+    PLUGIN_SERIES_REFUSED = "kaminari_plugin_series_refused_total", Counter, ["plugin"];
+    /// Bytes that plugins keep in buckets of the host.
+    PLUGIN_STATE_BYTES = "kaminari_plugin_state_bytes", Gauge, ["plugin", "pipeline"];
     /// Rows offered to a model, by outcome: scored, non_finite (a feature was not a number).
     INFERENCE_ROWS = "kaminari_inference_rows_total", Counter, ["model", "outcome"];
     /// Seconds per batch of rows scored; models scored together share the time equally.

@@ -8,7 +8,7 @@ use crate::config::{EventTime, WindowPlan};
 use crate::model::aggregate::class;
 use crate::model::schema::FlowColumns;
 use crate::model::sketch::{hash_addr, hash_port};
-use crate::model::{FlowBatch, Needs};
+use crate::model::{FlowBatch, Needs, RowBatch};
 use arrow_array::RecordBatch;
 use std::collections::BTreeSet;
 
@@ -59,6 +59,21 @@ pub struct Prepared {
 impl Prepared {
     /// Event time at which no window needs these records any more: all that hold one have fired for the last time. 0:
     /// none of them is in a window.
+    pub fn needed_ns(&self) -> u64 {
+        self.needed_ns
+    }
+}
+
+/// Rows of any kind with their panes.
+#[derive(Debug)]
+pub struct PlacedRows {
+    pub(super) batch: RecordBatch,
+    pub(super) pane: Vec<u64>,
+    needed_ns: u64,
+}
+
+impl PlacedRows {
+    /// As [`Prepared::needed_ns`].
     pub fn needed_ns(&self) -> u64 {
         self.needed_ns
     }
@@ -141,15 +156,11 @@ impl Ingest {
     /// The event time of a record, and whether it said one that is too far ahead to be believed.
     fn event_ns(&self, columns: &FlowColumns<'_>, row: usize) -> (u64, bool) {
         let received = columns.time_received_ns[row];
-        let event = match self.plan.event_time {
-            EventTime::Received => received,
-            EventTime::End | EventTime::Spread => match columns.time_flow_end_ns[row] {
-                0 => received,
-                end => end,
-            },
+        let event = match columns.time_flow_end_ns[row] {
+            0 => received,
+            end => end,
         };
-        let is_future = event > received.saturating_add(self.plan.max_future_ns);
-        (if is_future { received } else { event }, is_future)
+        self.believed(event, received)
     }
 
     /// How many of the records, the only partition's of a log, come before a pane closes: up to the one whose time closes
@@ -157,29 +168,44 @@ impl Ingest {
     /// begins or ends, and so not on restarts.
     pub fn until_close(&self, input: &FlowBatch) -> usize {
         let columns = FlowColumns::new(&input.batch);
+        // What closes first is the oldest pane with a record or with a part of one.
+        let oldest = |row: usize, event: u64| {
+            let start = columns.time_flow_start_ns[row];
+            match self.plan.event_time {
+                EventTime::Spread if start != 0 => event.min(start.max(event.saturating_sub(self.plan.max_spread_ns))),
+                _ => event,
+            }
+        };
+        self.until(input.batch.num_rows(), |row| self.event_ns(&columns, row).0, oldest)
+    }
+
+    /// The same of rows of any kind.
+    pub fn rows_until_close(&self, input: &RowBatch) -> usize {
+        let times = input.times();
+        self.until(times.len(), |row| self.believed(times[row], input.received_ns).0, |_, event| event)
+    }
+
+    fn until(&self, rows: usize, event: impl Fn(usize) -> u64, oldest: impl Fn(usize, u64) -> u64) -> usize {
         let (mut first, mut newest) = (self.open.first().copied(), self.tracker.newest_event_ns());
-        for row in 0..input.batch.num_rows() {
-            let (event, _) = self.event_ns(&columns, row);
+        for row in 0..rows {
+            let event = event(row);
             let next = match self.next {
                 Some(next) => next,
-                // Nothing has closed: what closes first is the oldest pane with a record or with a part of one.
-                None => {
-                    let start = columns.time_flow_start_ns[row];
-                    let oldest = match self.plan.event_time {
-                        EventTime::Spread if start != 0 => {
-                            event.min(start.max(event.saturating_sub(self.plan.max_spread_ns)))
-                        }
-                        _ => event,
-                    };
-                    *first.insert(first.unwrap_or(u64::MAX).min(oldest / self.plan.pane_ns))
-                }
+                None => *first.insert(first.unwrap_or(u64::MAX).min(oldest(row, event) / self.plan.pane_ns)),
             };
             newest = newest.max(event);
             if newest.saturating_sub(self.plan.out_of_order_ns) / self.plan.pane_ns > next {
                 return row + 1;
             }
         }
-        input.batch.num_rows()
+        rows
+    }
+
+    /// The event time, or the time of receipt where the event time is too far ahead of it to be believed.
+    fn believed(&self, event: u64, received: u64) -> (u64, bool) {
+        let event = if self.plan.event_time == EventTime::Received { received } else { event };
+        let is_future = event > received.saturating_add(self.plan.max_future_ns);
+        (if is_future { received } else { event }, is_future)
     }
 
     /// Gives every record its pane. Lateness is judged against the panes closed before this batch.
@@ -188,7 +214,7 @@ impl Ingest {
         let n = input.batch.num_rows();
         let mut prepared = Prepared {
             batch: input.batch.clone(),
-            pane: Vec::with_capacity(n),
+            pane: Vec::new(),
             class: (0..n).map(|i| classify(&columns, i)).collect(),
             src: if self.needs.src { columns.src_addr.iter().map(hash_addr).collect() } else { Vec::new() },
             dst: if self.needs.dst { columns.dst_addr.iter().map(hash_addr).collect() } else { Vec::new() },
@@ -198,15 +224,42 @@ impl Ingest {
             parts: Vec::new(),
             needed_ns: 0,
         };
-        let (mut newest_event, mut newest_ingest, mut last_pane, mut newest_pane) = (0, 0, DROPPED, None);
+        let boundary = self.next.map_or(0, |next| next * self.plan.pane_ns);
+        let (panes, needed_ns, newest_event) = self.place(n, |ingest, row| ingest.event_ns(&columns, row));
+        (prepared.pane, prepared.needed_ns) = (panes, needed_ns);
+        if self.plan.event_time == EventTime::Spread {
+            self.spread(&columns, &mut prepared, boundary);
+        }
+        if n > 0 {
+            let newest = || columns.time_received_ns.iter().copied().max().unwrap_or(0);
+            let ingest_ns = input.arrived_ns.unwrap_or_else(newest);
+            self.tracker.records(&(input.source.clone(), input.partition), newest_event, ingest_ns);
+        }
+        prepared
+    }
+
+    /// The same of rows of any kind.
+    pub fn push_rows(&mut self, input: &RowBatch) -> PlacedRows {
+        let times = input.times();
+        let event = |ingest: &Self, row: usize| ingest.believed(times[row], input.received_ns);
+        let (pane, needed_ns, newest_event) = self.place(times.len(), event);
+        if !times.is_empty() {
+            let ingest_ns = input.arrived_ns.unwrap_or(input.received_ns);
+            self.tracker.records(&(input.source.clone(), input.partition), newest_event, ingest_ns);
+        }
+        PlacedRows { batch: input.batch.clone(), pane, needed_ns }
+    }
+
+    /// The pane of every record, until when the records are needed, and their newest event time.
+    fn place(&mut self, rows: usize, event: impl Fn(&Self, usize) -> (u64, bool)) -> (Vec<u64>, u64, u64) {
+        let mut panes = Vec::with_capacity(rows);
+        let (mut newest_event, mut last_pane, mut newest_pane) = (0, DROPPED, None);
         let boundary = self.next.map_or(0, |next| next * self.plan.pane_ns);
         let told = self.told * self.plan.pane_ns;
-        for row in 0..n {
-            let received = columns.time_received_ns[row];
-            let (event, is_future) = self.event_ns(&columns, row);
+        for row in 0..rows {
+            let (event, is_future) = event(self, row);
             self.counts.future += u64::from(is_future);
             newest_event = newest_event.max(event);
-            newest_ingest = newest_ingest.max(received);
             let mut pane = event / self.plan.pane_ns;
             if pane < self.told && !self.plan.retained(pane, told) {
                 pane = DROPPED;
@@ -225,18 +278,10 @@ impl Ingest {
                 Some(newest) => Some(pane.max(newest)),
                 None => Some(pane),
             };
-            prepared.pane.push(pane);
+            panes.push(pane);
         }
-        prepared.needed_ns = newest_pane.map_or(0, |pane| self.plan.needed_ns(pane));
-        self.counts.records += n as u64;
-        if self.plan.event_time == EventTime::Spread {
-            self.spread(&columns, &mut prepared, boundary);
-        }
-        if n > 0 {
-            let ingest_ns = input.arrived_ns.unwrap_or(newest_ingest);
-            self.tracker.records(&(input.source.clone(), input.partition), newest_event, ingest_ns);
-        }
-        prepared
+        self.counts.records += rows as u64;
+        (panes, newest_pane.map_or(0, |pane| self.plan.needed_ns(pane)), newest_event)
     }
 
     /// The pane of a record whose pane has closed, or [`DROPPED`].

@@ -10,11 +10,16 @@
 //! and, with early firing, for every pane before it. A firing has a row for each entity that had traffic in the pane
 //! that closed (a tumbling window's last firing: in the whole window).
 //!
+//! Rows of any kind (of source plugins) are not aggregated: [`RowWindows`] keeps them until their windows fire, and a feature
+//! extractor makes of them what it makes.
+//!
 //! Refused and counted: records behind the allowed lateness, the part of a spread flow that lies before every window
-//! still kept, and records of new entities when a pane's table is full.
+//! still kept, records of new entities when a pane's
+//! table is full, and rows for which there is no room.
 
 mod backlog;
 mod ingest;
+mod rows;
 mod shard;
 mod sliding;
 mod stacks;
@@ -28,6 +33,7 @@ mod properties;
 mod resume;
 
 pub use backlog::Backlog;
-pub use ingest::{Close, Ingest, IngestCounts, Prepared};
+pub use ingest::{Close, Ingest, IngestCounts, PlacedRows, Prepared};
+pub use rows::{FiredRows, RowWindows};
 pub use shard::{Hasher, Shard};
 pub use watermark::Partition;

@@ -294,6 +294,7 @@ fn key_parts(level: KeyLevel, columns: &FlowColumns<'_>, row: usize) -> (Addr, u
             (prefix.addr, u32::from(prefix.len))
         }
         KeyKind::Interface => (Addr(columns.sampler_address[row]), columns.in_if[row]),
-        KeyKind::Network => (Addr::UNSPECIFIED, 0),
+        // Flow records have no names: the config refuses such a level for them.
+        KeyKind::Network | KeyKind::Name => (Addr::UNSPECIFIED, 0),
     }
 }

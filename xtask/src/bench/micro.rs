@@ -1,7 +1,8 @@
 //! The micro benchmarks of benches/: their rows as they are, their medians as figures.
 
 use super::results::Results;
-use crate::shell::{say, target};
+use crate::guests;
+use crate::shell::{must, root, say, target};
 use anyhow::{Context, Result, bail};
 use std::process::{Command, Stdio};
 
@@ -12,13 +13,45 @@ const IN_TABLE: [&str; 3] = ["demo levels", "four levels", "dst_addr"];
 const INFERENCE_GOALS: [(&str, f64); 2] = [("A", 2.0), ("B", 1.7)];
 const INFERENCE_BATCH: &str = "1024";
 
+/// A plugin in Rust over the same code natively, deadlines on.
+const WASM_GOAL: f64 = 1.5;
+/// In the unit of the case.
+const BOUNDARY_GOALS: [(&str, f64); 3] =
+    [("empty call", 1000.0), ("load: from the cache", 1000.0), ("instance and first call", 1000.0)];
+
 /// CPU seconds per million of pmacct's flows, parsed and windowed, at the rate of the stream of `bench kafka`.
 const PMACCT_GOAL: f64 = 0.9;
 const PMACCT_GOAL_AT: &str = "at 100k flows/s";
 
-/// Decoding, windows and plugins.
+/// Decoding and windows.
 pub fn run(results: &mut Results) -> Result<()> {
-    measure(&["decode", "window", "plugin"], results)
+    measure(&["decode", "window"], results)
+}
+
+/// The sandbox: what a plugin costs beside native code, in each language, and where it does nothing.
+pub fn plugin(results: &mut Results) -> Result<()> {
+    scripts()?;
+    measure(&["plugin", "languages", "boundary"], results)
+}
+
+/// Builds the plugins that are no Rust, where their tools can be had.
+fn scripts() -> Result<()> {
+    let tools = guests::tools();
+    for (variable, language) in [(guests::PYTHON, "python"), (guests::JAVASCRIPT, "javascript")] {
+        if std::env::var_os(variable).is_none() && !tools.iter().any(|(name, _)| *name == variable) {
+            say(&format!("SKIPPED: the detector in {language}: no tool builds it"));
+            continue;
+        }
+        let name = format!("{language}-zmax");
+        let folder = root().join("examples/plugins").join(&name);
+        let mut build = Command::new(target().join("release/kaminari"));
+        // What the build compiles is of no use here.
+        build.args(["plugin", "build"]).arg(&folder).envs(tools.clone()).env("XDG_CACHE_HOME", target().join("bench"));
+        must(build.stdout(Stdio::null()))?;
+        let (from, to) = (folder.join(format!("dist/{name}.wasm")), target().join(format!("plugins/{name}.wasm")));
+        std::fs::copy(&from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    }
+    Ok(())
 }
 
 /// pmacct's messages to rows of features.
@@ -59,8 +92,16 @@ fn measure(names: &[&str], results: &mut Results) -> Result<()> {
             ("plugin", "ns/row") => results.figure(&format!("plugin call, {case}"), median, unit),
             ("plugin", "x") => {
                 let name = case.replace("ratio", "wasm over native");
-                results.at_most(&format!("plugin call, {name}"), median, 1.5, unit);
+                results.at_most(&format!("plugin call, {name}"), median, WASM_GOAL, unit);
             }
+            ("languages", "x") => {
+                results.at_most("zmax over 16 features, Rust plugin over native", median, WASM_GOAL, unit)
+            }
+            ("languages", _) => results.figure(&format!("{case}, 16 features"), median, unit),
+            ("boundary", _) => match BOUNDARY_GOALS.iter().find(|(goal, _)| *goal == case) {
+                Some((_, goal)) => results.at_most(&format!("sandbox, {case}"), median, *goal, unit),
+                None => results.figure(&format!("sandbox, {case}"), median, unit),
+            },
             ("pmacct", _) => {
                 let name = format!("pmacct parse + windows, {case}, one core, per million flows");
                 match case == PMACCT_GOAL_AT {

@@ -23,8 +23,9 @@ use std::path::{Path, PathBuf};
 
 type Measure = fn(&mut Results) -> Result<()>;
 
-const MEASURES: [(&str, Measure); 6] = [
+const MEASURES: [(&str, Measure); 7] = [
     ("micro", micro::run),
+    ("plugin", micro::plugin),
     ("inference", micro::inference),
     ("path", path::run),
     ("delay", delay::run),
@@ -34,14 +35,19 @@ const MEASURES: [(&str, Measure); 6] = [
 /// Needs a broker, and so Java: a run of its own.
 const KAFKA: &str = "kafka";
 /// What can be asked for.
-pub const NAMES: [&str; 7] =
-    [MEASURES[0].0, MEASURES[1].0, MEASURES[2].0, MEASURES[3].0, MEASURES[4].0, MEASURES[5].0, KAFKA];
+pub const NAMES: [&str; 8] =
+    [MEASURES[0].0, MEASURES[1].0, MEASURES[2].0, MEASURES[3].0, MEASURES[4].0, MEASURES[5].0, MEASURES[6].0, KAFKA];
+
+/// Also kept where it is measured alone.
+const PLUGIN: &str = MEASURES[1].0;
 
 /// Marker of the table, here and in README.md.
 const MARKER: &str = "bench";
 /// Ends the names of runs with libtorch, and of those on a broker.
 const TORCH_RUN: &str = "-torch";
 const KAFKA_RUN: &str = "-kafka";
+/// Ends the names of those of plugins alone.
+const PLUGIN_RUN: &str = "-plugin";
 /// Marker of the table of such runs in README.md.
 const KAFKA_MARKER: &str = "bench-kafka";
 
@@ -67,7 +73,11 @@ pub fn run(names: &[String]) -> Result<()> {
             measure(&mut results).with_context(|| format!("bench {name}"))?;
         }
     }
-    let dir = if names.is_empty() { runs().join(machine.folder()) } else { target().join("bench/partial") };
+    let dir = match names {
+        [] => runs().join(machine.folder()),
+        [name] if name == PLUGIN => runs().join(machine.folder() + PLUGIN_RUN),
+        _ => target().join("bench/partial"),
+    };
     keep(&dir, &machine, &results)
 }
 
@@ -112,7 +122,7 @@ pub fn update_readme() -> Result<()> {
     let mut names = entries.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect::<Result<Vec<_>>>()?;
     names.sort(); // they begin with the date
     let last = |mine: &dyn Fn(&str) -> bool| names.iter().rfind(|name| mine(name));
-    let plain = last(&|name| !name.ends_with(TORCH_RUN) && !name.ends_with(KAFKA_RUN));
+    let plain = last(&|name| ![TORCH_RUN, KAFKA_RUN, PLUGIN_RUN].iter().any(|part| name.ends_with(part)));
     let plain = plain.context("no run in benches/runs: run `cargo xtask bench` first")?;
     let kafka = last(&|name| name.ends_with(KAFKA_RUN)).map(|name| (KAFKA_MARKER, name));
     let readme = root().join("README.md");

@@ -1,4 +1,5 @@
-//! What a plugin has saved, as it lies in a checkpoint: a line of JSON that says whose it is, and then the plugin's own bytes.
+//! What a plugin has saved, as it lies in a checkpoint: a line of JSON that says whose it is, then the plugin's own bytes, then
+//! the buckets that the host keeps for it.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,8 @@ pub(super) struct Memory {
     pub(super) version: u32,
     /// Its own.
     pub(super) bytes: Vec<u8>,
+    /// The buckets; empty: there are none.
+    pub(super) buckets: Vec<u8>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -18,14 +21,18 @@ pub(super) struct Memory {
 struct Header {
     plugin: String,
     state_version: u32,
+    /// Bytes of the buckets, at the end.
+    #[serde(default)]
+    buckets: usize,
 }
 
 impl Memory {
     pub(super) fn write(&self) -> Vec<u8> {
-        let header = Header { plugin: self.plugin.clone(), state_version: self.version };
+        let header = Header { plugin: self.plugin.clone(), state_version: self.version, buckets: self.buckets.len() };
         let mut out = serde_json::to_vec(&header).expect("a string and a number are always JSON");
         out.push(b'\n');
         out.extend_from_slice(&self.bytes);
+        out.extend_from_slice(&self.buckets);
         out
     }
 
@@ -36,7 +43,11 @@ impl Memory {
         if header.plugin != plugin {
             return Err(format!("it is that of the plugin {:?}", header.plugin));
         }
-        Ok(Self { plugin: header.plugin, version: header.state_version, bytes: saved[end + 1..].to_vec() })
+        let rest = &saved[end + 1..];
+        let own = rest.len().checked_sub(header.buckets).ok_or("it ends before its buckets do")?;
+        let (bytes, buckets) = rest.split_at(own);
+        let (bytes, buckets) = (bytes.to_vec(), buckets.to_vec());
+        Ok(Self { plugin: header.plugin, version: header.state_version, bytes, buckets })
     }
 }
 
@@ -46,9 +57,13 @@ mod tests {
 
     #[test]
     fn only_its_own() {
-        let memory = Memory { plugin: "ewma".into(), version: 3, bytes: b"\n{}\0\n".to_vec() };
+        let memory =
+            Memory { plugin: "ewma".into(), version: 3, bytes: b"\n{}\0\n".to_vec(), buckets: b"\nb".to_vec() };
         assert_eq!(Memory::read(&memory.write(), "ewma"), Ok(memory.clone()));
         assert!(Memory::read(&memory.write(), "cusum").is_err());
+        let before = Memory { plugin: "ewma".into(), version: 3, bytes: b"x".to_vec(), buckets: Vec::new() };
+        assert_eq!(Memory::read(b"{\"plugin\":\"ewma\",\"state_version\":3}\nx", "ewma"), Ok(before));
+        assert!(Memory::read(b"{\"plugin\":\"ewma\",\"state_version\":3,\"buckets\":2}\nx", "ewma").is_err());
         assert!(Memory::read(b"", "ewma").is_err() && Memory::read(b"\n", "ewma").is_err());
     }
 }

@@ -54,16 +54,21 @@ impl Supervisor {
         self.quarantined && !was
     }
 
-    /// The fresh instance broke too, or did not come up: wait before the next.
-    pub fn wait(&mut self, now: Instant) {
+    /// The fresh instance broke too, or did not come up: wait before the next. Returns until when.
+    pub fn wait(&mut self, now: Instant) -> Instant {
         self.backoff = if self.backoff.is_zero() { FIRST_BACKOFF } else { (self.backoff * 2).min(MAX_BACKOFF) };
-        self.wait_until = Some(now + self.backoff);
+        *self.wait_until.insert(now + self.backoff)
     }
 
-    /// A call came back.
-    pub fn success(&mut self) {
+    /// A call came back. True when it had waited before.
+    pub fn success(&mut self) -> bool {
         self.backoff = Duration::ZERO;
-        self.wait_until = None;
+        self.wait_until.take().is_some()
+    }
+
+    /// True when it may not run any more.
+    pub fn is_quarantined(&self) -> bool {
+        self.quarantined
     }
 }
 
