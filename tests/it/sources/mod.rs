@@ -3,7 +3,7 @@
 
 mod streams;
 mod tail;
-mod tls;
+pub mod tls;
 
 use crate::kafka::engine::{Engine, counted, wait_for};
 use kaminari_tests::plugin;

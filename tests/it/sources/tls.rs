@@ -34,7 +34,7 @@ impl Authority {
 }
 
 /// Sends a text and closes; an error where the server does not want it.
-fn send(dir: &Path, at: SocketAddr, client: Option<&str>, text: &str) -> io::Result<()> {
+pub fn send(dir: &Path, at: SocketAddr, client: Option<&str>, text: &str) -> io::Result<()> {
     let read = |name: String| CertificateDer::from_pem_file(dir.join(name)).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(read("ca.pem".to_owned())).unwrap();
@@ -61,7 +61,7 @@ fn send(dir: &Path, at: SocketAddr, client: Option<&str>, text: &str) -> io::Res
     }
 }
 
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::new(dir.path(), "ca");
     authority.sign(dir.path(), "server");
