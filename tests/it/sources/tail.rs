@@ -128,7 +128,8 @@ fn killed_and_started_again_it_loses_no_line() {
     let summary = engine.stop();
     let again = flows(&summary);
     // What a stop has kept is not read again.
-    let engine = Engine::start(dir.path(), "after", &config);
+    let mut engine = Engine::start(dir.path(), "after", &config);
+    engine.says("running after");
     let summary = engine.stop();
     assert!(flows(&summary) == 0 && again > 0, "{again} {summary:#}");
 }
