@@ -50,8 +50,8 @@ macro_rules! export_extractor {
 
 /// Makes a plugin of one or several roles: `export_plugin!(name = "x", source = A, extractor = B, detector = C)`.
 ///
-/// Each use of the plugin has an instance and a configuration of its own. A role whose configuration does not fit is not
-/// there in that instance, and says why when it is asked; when none fits, `configure` fails with the first complaint.
+/// Each use of the plugin has an instance and a configuration of its own, that of the role it has there. A role whose
+/// configuration does not fit says why when it is asked, which the host does before anything runs.
 #[macro_export]
 macro_rules! export_plugin {
     (name = $name:expr, $($role:ident = $part:ty),+ $(,)?) => {

@@ -28,7 +28,7 @@ fn mistakes_have_their_place() {
     assert!(complaint(&good).starts_with("ok"), "{}", complaint(&good));
     for (from, to, texts) in [
         // The plugin's own words, at its own key.
-        ("config = { sum = \"sum\" }", "config = { summe = \"sum\" }", vec!["pipelines.p.records.extract", "summe"]),
+        ("config = { sum = \"sum\" }", "config = { summe = \"sum\" }", vec!["pipeline `p` (roles@0.1.0): `summe`: unknown field", "`sum`"]),
         ("decode = { plugin = \"roles\" }", "decode = { plugin = \"roles\", config = { trap = 1 } }", vec!["source `in`", "trap"]),
         // Names.
         ("decode = { plugin = \"roles\" }", "decode = { plugin = \"rolls\" }", vec!["no plugin `rolls`", "did you mean `roles`"]),
@@ -78,5 +78,5 @@ fn a_plugin_is_used_as_what_it_is() {
         "plugin = \"threshold\"\n         config = { feature",
         1,
     ));
-    assert!(said.contains("no detector, it is a source-decoder"), "{said}");
+    assert!(said.contains("(syslog-source@0.1.0) is no detector"), "{said}");
 }
