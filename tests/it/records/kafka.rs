@@ -44,7 +44,7 @@ fn a_killed_process_makes_its_windows_again_with_what_its_plugins_knew() {
         // Two records in each window, and rubbish; each window closes the one before.
         let windows = |numbers: std::ops::Range<u64>| {
             let lines = numbers.flat_map(|n| {
-                let second = 1_900_000_000 + 10 * n;
+                let second = 1_700_000_000 + 10 * n;
                 [format!("{second} alpha 1"), format!("rubbish {n}"), format!("{} alpha {n}", second + 9)]
             });
             kafka::produce(&brokers, &topic, 0, lines);
@@ -59,7 +59,7 @@ fn a_killed_process_makes_its_windows_again_with_what_its_plugins_knew() {
         windows(0..31);
         let engine = Engine::start(dir.path(), "first", &config);
         assert_eq!(told(30), expected(30));
-        let boundary = format!("{{\"p\":{}}}", 1_900_000_300 * 1_000_000_000u64);
+        let boundary = format!("{{\"p\":{}}}", 1_700_000_300 * 1_000_000_000u64);
         wait_for("the commit of what was told", || {
             let committed = kafka::committed(&brokers, &group, &topic);
             committed.first().is_some_and(|(_, _, said)| said.contains(&boundary)).then_some(())
