@@ -75,15 +75,7 @@ pub fn load(
     limits: PluginLimits,
 ) -> Result<Arc<LoadedPlugin>, PluginError> {
     let path = plugins.join(format!("{name}.wasm"));
-    host.load(&PluginPlan {
-        id: name.into(),
-        path,
-        sha256: None,
-        inference: Vec::new(),
-        state: Vec::new(),
-        metrics_series: 0,
-        limits,
-    })
+    host.load(&PluginPlan { limits, ..PluginPlan::new(name, path) })
 }
 
 /// The n-th window.

@@ -41,7 +41,7 @@ const STAGE: &[&str] = &["model", "config", "telemetry"];
 const SPEAKS_KAFKA: &[&str] = &["model", "config", "telemetry", "kafka"];
 
 /// The only files of stages that may import `plugin`.
-const ADAPTERS: [&str; 3] = ["source/plugin.rs", "features/plugin.rs", "detect/plugin.rs"];
+const ADAPTERS: [&str; 3] = ["decode/plugin.rs", "features/plugin.rs", "detect/plugin.rs"];
 
 /// Runs the verb.
 pub fn run(print: bool) -> Result<()> {

@@ -30,7 +30,7 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
     let metrics = telemetry::install();
     let built = build(&plan, Input::Live).map_err(|e| super::build_failed(&plan, e))?;
     for (id, address) in &built.bound {
-        tracing::info!(component_id = &**id, "listening on udp {address}");
+        tracing::info!(component_id = &**id, "listening on {address}");
     }
     // Signals are caught before anything runs, so that none can fall between.
     let runtime = signals::runtime()?;

@@ -54,6 +54,9 @@ codes! {
     PLUGIN_MISSING = "plugin_missing";
     /// The plugin's file is not what it should be: damaged, pinned to another digest, of another contract.
     PLUGIN_REFUSED = "plugin_refused";
+    /// A plugin is used as what it is not, or refuses its configuration as the decoder of a source or the extractor of a
+    /// pipeline.
+    PLUGIN_CONFIG = "plugin_config";
     /// The folder of compiled plugins cannot be used, or others may write to it.
     PLUGIN_CACHE = "plugin_cache";
     /// A detector asks for a feature that the pipeline does not make, or its configuration names one.
@@ -66,6 +69,8 @@ codes! {
     DETECTOR_CONFIG = "detector_config";
     /// What is asked of Kafka cannot be: settings that do not go together, brokers that do not answer, a missing topic.
     KAFKA = "kafka";
+    /// A source cannot be opened: a certificate, a key, a socket's file.
+    SOURCE_UNUSABLE = "source_unusable";
     /// A sink cannot be opened.
     SINK_UNUSABLE = "sink_unusable";
 }

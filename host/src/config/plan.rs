@@ -191,6 +191,21 @@ pub struct PluginPlan {
     pub limits: PluginLimits,
 }
 
+impl PluginPlan {
+    /// A plugin without a pin that is granted nothing, with the default limits.
+    pub fn new(id: &str, path: PathBuf) -> Self {
+        Self {
+            id: Arc::from(id),
+            path,
+            sha256: None,
+            inference: Vec::new(),
+            state: Vec::new(),
+            metrics_series: 0,
+            limits: PluginLimits::default(),
+        }
+    }
+}
+
 /// What one plugin instance may use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PluginLimits {

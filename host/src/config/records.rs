@@ -29,7 +29,12 @@ impl Resolver<'_> {
         };
         if written.entity.is_none() && written.level.is_some() {
             let at = format!("{path}.level");
-            self.bad(&at, "a level of no entity", "nothing is at this level", "add `entity = \"COLUMN\"`, or remove it");
+            self.bad(
+                &at,
+                "a level of no entity",
+                "nothing is at this level",
+                "add `entity = \"COLUMN\"`, or remove it",
+            );
         }
         self.in_range(&format!("{path}.max_bytes"), written.max_bytes as u64, 1 << 16, 1 << 40);
         for key in ["keys", "rows"] {

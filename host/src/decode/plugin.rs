@@ -115,7 +115,8 @@ impl PluginDecoder {
             Err(unanswered) => {
                 self.plugin.dead_letter(&about, frames.len(), &unanswered);
                 let reason = format!("plugin_{}", unanswered.reason);
-                refused.extend((start..start + frames.len()).map(|frame| RefusedFrame { frame, reason: reason.clone() }));
+                refused
+                    .extend((start..start + frames.len()).map(|frame| RefusedFrame { frame, reason: reason.clone() }));
                 return;
             }
         };

@@ -85,7 +85,8 @@ impl PluginFeatures {
                 known: agreed.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", "),
             })
         };
-        let entity = plan.entity.as_deref().map(|name| column("records.entity".into(), "text or address", name, is_name));
+        let entity =
+            plan.entity.as_deref().map(|name| column("records.entity".into(), "text or address", name, is_name));
         let features = pipeline.features.iter().enumerate().map(|(i, name)| {
             let number = |name: &str| column(format!("features[{i}]"), "numeric", name, is_number);
             match name.split_once(" / ") {
@@ -177,10 +178,7 @@ fn is_name(ty: &DataType) -> bool {
 }
 
 fn is_number(ty: &DataType) -> bool {
-    matches!(
-        ty,
-        DataType::Float64 | DataType::Int64 | DataType::UInt64 | DataType::Boolean | DataType::Timestamp(_, _)
-    )
+    matches!(ty, DataType::Float64 | DataType::Int64 | DataType::UInt64 | DataType::Boolean | DataType::Timestamp(_, _))
 }
 
 /// The entity of a row, or why there is none.

@@ -25,14 +25,8 @@ pub enum KeyKind {
 
 impl KeyKind {
     /// Every level, in the order of the documentation.
-    pub const ALL: [KeyKind; 6] = [
-        KeyKind::DstAddr,
-        KeyKind::DstPrefix,
-        KeyKind::SrcAddr,
-        KeyKind::Interface,
-        KeyKind::Network,
-        KeyKind::Name,
-    ];
+    pub const ALL: [KeyKind; 6] =
+        [KeyKind::DstAddr, KeyKind::DstPrefix, KeyKind::SrcAddr, KeyKind::Interface, KeyKind::Network, KeyKind::Name];
 
     /// Name in configs, incidents and metric labels.
     pub const fn name(self) -> &'static str {

@@ -35,5 +35,5 @@ pub use flow::{FlowBatch, FlowBatchBuilder, FlowRecord, FlowSink, FlowType};
 pub use frames::{Delivery, Frame, FrameBatch};
 pub use key::{EntityKey, KeyKind, KeyLevel};
 pub use output::{Content, Output, ScoredFrame};
-pub use rows::RowBatch;
+pub use rows::{Batch, RowBatch};
 pub use window::{FeatureFrame, WindowInfo};

@@ -33,3 +33,43 @@ impl RowBatch {
         Self { first: self.first + offset, batch: self.batch.slice(offset, length), ..self.clone() }
     }
 }
+
+/// Records on their way to the windows.
+#[derive(Clone, Debug)]
+pub enum Batch {
+    /// Flow records.
+    Flows(super::FlowBatch),
+    /// Rows of a plugin.
+    Rows(RowBatch),
+}
+
+impl Batch {
+    /// Rows.
+    pub fn len(&self) -> usize {
+        match self {
+            Batch::Flows(b) => b.batch.num_rows(),
+            Batch::Rows(b) => b.batch.num_rows(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Partition of the source.
+    pub fn partition(&self) -> u32 {
+        match self {
+            Batch::Flows(b) => b.partition,
+            Batch::Rows(b) => b.partition,
+        }
+    }
+
+    /// Rows `offset..offset + length`. No copy.
+    pub fn slice(&self, offset: usize, length: usize) -> Self {
+        match self {
+            Batch::Flows(b) => Batch::Flows(super::FlowBatch { batch: b.batch.slice(offset, length), ..b.clone() }),
+            Batch::Rows(b) => Batch::Rows(b.slice(offset, length)),
+        }
+    }
+}

@@ -2,8 +2,11 @@
 //! What cannot be built is a [`Problem`] with the place in the config that asked for it; all are found in one go.
 
 use super::collect::{Collector, Wanted};
+use super::grouping::Grouping;
+use super::judges::{Judges, Loaded, plugins};
 use super::kafka::{self, Letters};
 use super::models;
+use super::receivers::{self, Receivers};
 use super::saved::{self, Saved};
 use super::scores::ScoreWriter;
 use super::state::{self, Keeper};
@@ -13,21 +16,18 @@ use crate::config::decode_options::DecodeOptions;
 use crate::config::registry::Registry;
 use crate::config::{Mode, PipelinePlan, Plan, code};
 use crate::detect::follow::Followers;
-use crate::detect::{Combiner, DetectError, Detector, Offer, PluginDetector};
+use crate::detect::{Combiner, Detector};
 use crate::features::{FEATURES, FrameBuilder, catalogue};
 use crate::incident::{Context, IncidentTracker};
 use crate::model::{Content, FeatureFrame, KeyLevel, Needs};
-use crate::plugin::{CallErrorKind, LoadedPlugin, PluginError, PluginHost, PluginReply};
 use crate::sink::kafka::KafkaSinkConfig;
 use crate::sink::{SINKS, Sink};
 use crate::source::file::{self, FileConfig, FileReader};
 use crate::source::kafka::{Feed, KafkaConfig};
-use crate::source::udp::{self, UdpConfig, UdpReceiver};
 use crate::source::{SOURCES, SourceError};
-use crate::window::{Hasher, Ingest, Shard};
+use crate::window::{Hasher, Ingest, RowWindows, Shard};
 use crossbeam_channel::Sender;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -92,7 +92,7 @@ pub enum Input {
 
 /// A source ready to run.
 pub(super) enum BuiltSource {
-    Udp { receivers: Vec<UdpReceiver>, config: Box<UdpConfig>, saved: Vec<Option<Saved>> },
+    Live(Box<Receivers>),
     Kafka(Box<BuiltLog>),
     File(Vec<(FileReader, DecodeOptions)>),
 }
@@ -134,15 +134,15 @@ pub struct Built {
     pub(super) sinks: BTreeMap<Arc<str>, Box<dyn Sink>>,
     pub(super) forwards: Vec<Forward>,
     pub(super) live: bool,
-    /// Keeps the plugin engine's clock ticking.
-    pub(super) host: Option<Arc<PluginHost>>,
-    /// UDP sources and the addresses they are bound to.
-    pub bound: Vec<(Arc<str>, SocketAddr)>,
+    /// Plugins; keeps their engine's clock ticking.
+    pub(super) judges: Option<Arc<Judges>>,
+    /// Sources that listen, and where.
+    pub bound: Vec<(Arc<str>, String)>,
 }
 
 /// What does not go together, as far as the plan alone tells.
 pub fn contradictions(plan: &Plan) -> Vec<Problem> {
-    kafka::problems(plan, false)
+    [kafka::problems(plan, false), receivers::problems(plan, false)].concat()
 }
 
 /// Everything that `validate` can try without starting: plugins, detectors, brokers.
@@ -152,11 +152,11 @@ pub fn check(plan: &Plan) -> Vec<Problem> {
         Err(problem) => return vec![problem],
     };
     for pipeline in plan.pipelines.values() {
-        if let Err(more) = judges.detectors(plan, pipeline) {
-            problems.extend(more);
-        }
+        problems.extend(judges.detectors(plan, pipeline).err().into_iter().flatten());
+        problems.extend(judges.features(plan, pipeline).err().into_iter().flatten());
     }
     problems.extend(kafka::problems(plan, true));
+    problems.extend(receivers::problems(plan, true));
     problems.extend(kafka::unreachable(plan));
     problems.sort_by(|a, b| a.path.cmp(&b.path));
     problems.dedup();
@@ -173,6 +173,9 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
     let loaded = plugins(plan).map_err(|p| BuildError::Problems(vec![p]))?;
     let Loaded { judges: loaded, mut problems, told } = loaded;
     problems.extend(kafka::problems(plan, true));
+    if live {
+        problems.extend(receivers::problems(plan, true));
+    }
     let (mut pipelines, mut forwards) = (Vec::new(), Vec::new());
     for pipeline in plan.pipelines.values() {
         let of_log = live && kafka::is_of_log(plan, pipeline);
@@ -188,11 +191,12 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
         if of_log {
             // Made again for every partition; what is wrong is told now.
             problems.extend(judges().err().into_iter().flatten());
+            problems.extend(loaded.features(plan, pipeline).err().into_iter().flatten());
             continue;
         }
         // The config has warned about levels that nobody judges.
         let levels: Vec<KeyLevel> = pipeline.keys.iter().copied().filter(|k| plan.judges(pipeline, k.kind)).collect();
-        match build_pipeline(plan, pipeline, &levels, judges, scores.as_ref(), live) {
+        match build_pipeline(plan, pipeline, &levels, Some(&loaded), judges, scores.as_ref(), live) {
             Ok(built) => pipelines.push(built),
             Err(more) => problems.extend(more),
         }
@@ -227,9 +231,10 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
     match replay {
         Some((paths, source)) => {
             let (id, file) = replay_source(plan, paths, source, plan.sources.keys())?;
-            // Flow records are no rows of features, nor the other way round.
-            let rows = plan.pipelines.values().any(|p| p.rows.is_some() && p.sources.contains(&id));
-            pipelines.retain(|p| p.plan.rows.is_some() == rows);
+            // Flow records are no rows of features, nor rows of plugins, nor the other way round.
+            let kind = |p: &PipelinePlan| (p.rows.is_some(), p.records.is_some());
+            let of_source = plan.pipelines.values().find(|p| p.sources.contains(&id)).map_or((false, false), kind);
+            pipelines.retain(|p| kind(&p.plan) == of_source);
             pipelines.iter_mut().for_each(|p| p.plan.sources = vec![id.clone()]);
             sources.insert(id, file);
         }
@@ -239,18 +244,24 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
                     sources.insert(id.clone(), BuiltSource::Kafka(Box::new(kafka::build(plan, component, &loaded)?)));
                     continue;
                 }
-                let built = build_source(plan, id, component)?;
-                if let (BuiltSource::Udp { .. }, Some(address)) = &built {
-                    bound.push((id.clone(), *address));
-                }
-                sources.insert(id.clone(), built.0);
+                let source = match receivers::build(plan, component)? {
+                    Some(receivers) => {
+                        bound.extend(receivers.bound.clone().map(|at| (id.clone(), at)));
+                        BuiltSource::Live(Box::new(receivers))
+                    }
+                    None => {
+                        let config: FileConfig = component.config().map_err(|e| BuildError::Input(e.to_string()))?;
+                        BuiltSource::File(open_all(&config)?)
+                    }
+                };
+                sources.insert(id.clone(), source);
             }
         }
     }
-    Ok(Built { sources, pipelines, sinks, forwards, live, host: Some(loaded.host.clone()), bound })
+    Ok(Built { sources, pipelines, sinks, forwards, live, judges: Some(loaded), bound })
 }
 
-/// One pipeline whose detectors are replaced by a collector of frames: no plugin is loaded.
+/// One pipeline whose detectors are replaced by a collector of frames: no detector is loaded.
 fn build_frames(plan: &Plan, wanted: Wanted, frames: &Sender<FeatureFrame>) -> Result<Built, BuildError> {
     let pipeline = plan.pipelines.get(&wanted.pipeline);
     let pipeline = pipeline.ok_or_else(|| BuildError::Input(format!("there is no pipeline {:?}", wanted.pipeline)))?;
@@ -259,7 +270,13 @@ fn build_frames(plan: &Plan, wanted: Wanted, frames: &Sender<FeatureFrame>) -> R
     only.sinks.clear();
     let judges =
         || -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> { Ok(vec![Box::new(Collector::new(frames.clone()))]) };
-    let mut built = build_pipeline(plan, &only, &only.keys, judges, None, false).map_err(BuildError::Problems)?;
+    // Only rows of plugins need any of them.
+    let loaded = match pipeline.records {
+        Some(_) => Some(plugins(plan).map_err(|p| BuildError::Problems(vec![p]))?.judges),
+        None => None,
+    };
+    let built = build_pipeline(plan, &only, &only.keys, loaded.as_deref(), judges, None, false);
+    let mut built = built.map_err(BuildError::Problems)?;
     let (id, file) = replay_source(plan, wanted.paths, wanted.source, pipeline.sources.iter())?;
     built.plan.sources = vec![id.clone()];
     Ok(Built {
@@ -268,29 +285,9 @@ fn build_frames(plan: &Plan, wanted: Wanted, frames: &Sender<FeatureFrame>) -> R
         sinks: BTreeMap::new(),
         forwards: Vec::new(),
         live: false,
-        host: None,
+        judges: loaded,
         bound: Vec::new(),
     })
-}
-
-fn build_source(
-    plan: &Plan,
-    id: &Arc<str>,
-    component: &crate::config::Component,
-) -> Result<(BuiltSource, Option<SocketAddr>), BuildError> {
-    let bad = |e: crate::config::ConfigError| BuildError::Input(e.to_string());
-    if component.kind == udp::DEF.kind {
-        let config: UdpConfig = component.config().map_err(bad)?;
-        let (receivers, address) = udp::bind(id, &config)?;
-        let store = saved::store(plan);
-        let saved =
-            |number| store.as_ref().map(|s| Saved::new(s, saved::socket(id, number), "templates", &plan.digest));
-        let saved = (0..receivers.len()).map(saved).collect();
-        Ok((BuiltSource::Udp { receivers, config: Box::new(config), saved }, Some(address)))
-    } else {
-        let config: FileConfig = component.config().map_err(bad)?;
-        Ok((BuiltSource::File(open_all(&config)?), None))
-    }
 }
 
 /// Each file with the settings to decode it, its format worked out.
@@ -327,15 +324,17 @@ fn replay_source<'a>(
     };
     let component = plan.sources.get(id).ok_or_else(|| BuildError::Input(format!("there is no source {id:?}")))?;
     let bad = |e: crate::config::ConfigError| BuildError::Input(e.to_string());
-    let mut decode = if component.kind == udp::DEF.kind {
-        component.config::<UdpConfig>().map_err(bad)?.decode
+    let live = receivers::decode(component)?;
+    let is_live = live.is_some();
+    let mut decode = if let Some(decode) = live {
+        decode
     } else if component.kind == crate::source::kafka::DEF.kind {
         component.config::<KafkaConfig>().map_err(bad)?.decode
     } else {
         component.config::<FileConfig>().map_err(bad)?.decode
     };
     // The file's own name says what it is; a live source's format is about something else.
-    if component.kind == udp::DEF.kind {
+    if is_live {
         decode.format = None;
         decode.allow.clear();
     }
@@ -343,133 +342,20 @@ fn replay_source<'a>(
     Ok((component.id.clone(), BuiltSource::File(files)))
 }
 
-type Plugins = BTreeMap<Arc<str>, Arc<LoadedPlugin>>;
-
-/// Plugins, and the models that they may score with: what detectors are made of.
-pub(super) struct Judges {
-    host: Arc<PluginHost>,
-    plugins: Plugins,
-}
-
-/// What could be loaded, and what could not.
-struct Loaded {
-    judges: Arc<Judges>,
-    problems: Vec<Problem>,
-    told: Vec<models::Told>,
-}
-
-fn plugins(plan: &Plan) -> Result<Loaded, Problem> {
-    let host = PluginHost::new(&plan.engine.plugin_cache_dir).map_err(|e| Problem {
-        code: code::PLUGIN_CACHE,
-        path: "engine.plugin_cache_dir".into(),
-        message: e.to_string(),
-        help: None,
-    })?;
-    let (mut loaded, (mut problems, told)) = (Plugins::new(), models::load(plan, host.models()));
-    for (id, plugin) in &plan.plugins {
-        // A plugin without its model has one problem, which was told.
-        if plugin.inference.iter().any(|name| host.models().get(name).is_none()) {
-            continue;
-        }
-        match host.load(plugin) {
-            Ok(plugin) => drop(loaded.insert(id.clone(), plugin)),
-            Err(error) => problems.push(plugin_problem(id, plugin, &error)),
-        }
-    }
-    Ok(Loaded { judges: Arc::new(Judges { host, plugins: loaded }), problems, told })
-}
-
-fn plugin_problem(id: &str, plan: &crate::config::PluginPlan, error: &PluginError) -> Problem {
-    if !plan.path.exists() {
-        return Problem {
-            code: code::PLUGIN_MISSING,
-            path: format!("plugins.{id}.path"),
-            message: format!("plugin `{id}`: there is no file {}", plan.path.display()),
-            help: Some(
-                "build it (`cargo xtask plugins` builds the ones of this repository) or correct the path".into(),
-            ),
-        };
-    }
-    let key = if matches!(error, PluginError::Digest { .. }) { "sha256" } else { "path" };
-    Problem { code: code::PLUGIN_REFUSED, path: format!("plugins.{id}.{key}"), message: error.to_string(), help: None }
-}
-
-impl Judges {
-    /// The detectors of one worker.
-    pub(super) fn detectors(
-        &self,
-        plan: &Plan,
-        pipeline: &PipelinePlan,
-    ) -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> {
-        let scorer = self.host.frame_scorer();
-        let names: Vec<&str> = pipeline.features.iter().map(String::as_str).collect();
-        let offer = Offer {
-            pipeline: pipeline.id.clone(),
-            schema: crate::features::schema(&names),
-            window_secs: pipeline.window.size_ns as f64 / 1e9,
-            levels: pipeline.keys.iter().map(|k| k.kind).collect(),
-        };
-        let (mut built, mut problems): (Vec<Box<dyn Detector>>, _) = (Vec::new(), Vec::new());
-        for id in &pipeline.detectors {
-            let Some(detector) = plan.detectors.get(id) else { continue };
-            // A plugin that did not load has its own problem.
-            let Some(plugin) = self.plugins.get(&detector.plugin) else { continue };
-            match PluginDetector::new(plugin.clone(), detector, &offer, &scorer) {
-                Ok(detector) => built.push(Box::new(detector)),
-                Err(error) => problems.push(detector_problem(id, pipeline, &error)),
-            }
-        }
-        if problems.is_empty() { Ok(built) } else { Err(problems) }
-    }
-}
-
-/// What a plugin said about its configuration (then the place is in its own table) or about the columns it is offered.
-fn detector_problem(id: &str, pipeline: &PipelinePlan, error: &DetectError) -> Problem {
-    let own = format!("detectors.{id}.config");
-    let missing = || Some(format!("add it to the `features` of pipeline `{}`, or name another", pipeline.id));
-    let source = match error {
-        DetectError::Plugin { source, .. } => source,
-        DetectError::Model { model, .. } => {
-            let help = format!(
-                "train one on this pipeline: `kaminari train --model {model}`; or judge what it was trained on"
-            );
-            let path = format!("detectors.{id}");
-            return Problem { code: code::WRONG_MODEL, path, message: error.to_string(), help: Some(help) };
-        }
-    };
-    let PluginError::Call(call) = source else {
-        return Problem { code: code::DETECTOR_CONFIG, path: own, message: error.to_string(), help: None };
-    };
-    match &call.kind {
-        CallErrorKind::Plugin(PluginReply::Config { path, message }) => {
-            let columns = call.call == "requires";
-            // The text that is marked may be a whole table: the key's name is said too.
-            let message = if columns || path.is_empty() { message.clone() } else { format!("`{path}`: {message}") };
-            Problem {
-                code: if columns { code::WRONG_COLUMN } else { code::DETECTOR_CONFIG },
-                path: if path.is_empty() { own } else { format!("{own}.{path}") },
-                message: format!("detector `{id}` ({}): {message}", call.plugin),
-                help: if columns { missing() } else { None },
-            }
-        }
-        CallErrorKind::Plugin(PluginReply::Schema(_)) => {
-            Problem { code: code::WRONG_COLUMN, path: own, message: error.to_string(), help: missing() }
-        }
-        _ => Problem { code: code::DETECTOR_CONFIG, path: own, message: error.to_string(), help: None },
-    }
-}
-
 pub(super) fn build_pipeline(
     plan: &Plan,
     pipeline: &PipelinePlan,
     levels: &[KeyLevel],
+    loaded: Option<&Judges>,
     detectors: impl Fn() -> Result<Vec<Box<dyn Detector>>, Vec<Problem>>,
     scores: Option<&ScoreWriter>,
     live: bool,
 ) -> Result<BuiltPipeline, Vec<Problem>> {
     let needs: Needs = catalogue::needs(&pipeline.features);
     // Rows are whole windows: there is nothing to share out.
-    let count = if pipeline.rows.is_some() { 1 } else { plan.engine.window_workers.max(1) };
+    // Of rows of plugins, an extractor sees all.
+    let whole = pipeline.rows.is_some() || pipeline.records.is_some();
+    let count = if whole { 1 } else { plan.engine.window_workers.max(1) };
     let store = if live { saved::store(plan) } else { None };
     let kept = |lane: String, section| store.as_ref().map(|store| Saved::new(store, lane, section, &plan.digest));
     // What a detector knows of an entity lies with the worker that has the entity, over restarts too.
@@ -480,15 +366,26 @@ pub(super) fn build_pipeline(
         |content| pipeline.sinks.iter().any(|s| plan.sinks.get(s).is_some_and(|s| crate::sink::content(s) == content));
     let keep = Keep { scores: scores.is_some() || has(Content::Scores), frames: has(Content::Features) };
     for number in 0..count {
-        let shard = Shard::new(pipeline.window, needs, levels, &hasher, number, count);
-        let max_entities = pipeline.window.max_keys;
-        let frames = FrameBuilder::new(&pipeline.features, pipeline.level_half_life_windows, max_entities);
+        let grouping = match (&pipeline.records, loaded) {
+            (Some(records), Some(loaded)) => {
+                // Without it its plugin did not load, which is a problem of its own.
+                let Some(features) = loaded.features(plan, pipeline)? else { return Err(Vec::new()) };
+                let windows = RowWindows::new(pipeline.window, records.max_bytes);
+                Grouping::Records { windows, features: Box::new(features) }
+            }
+            _ => {
+                let shard = Shard::new(pipeline.window, needs, levels, &hasher, number, count);
+                let (half_life, most) = (pipeline.level_half_life_windows, pipeline.window.max_keys);
+                let frames = FrameBuilder::new(&pipeline.features, half_life, most);
+                Grouping::Flows { shard: Box::new(shard), frames: Box::new(frames) }
+            }
+        };
         let mut detectors = detectors()?;
         let followers = followers.get_or_insert_with(|| state::followers(plan, pipeline, &detectors, live));
         let heard = followers.heard();
         detectors.iter_mut().for_each(|d| d.hear(&heard));
         let combiner = pipeline.combine.as_ref().map(|c| Combiner::new(c, &heard));
-        let mut worker = Worker::new(&pipeline.id, shard, frames, detectors, combiner, keep);
+        let mut worker = Worker::new(&pipeline.id, grouping, detectors, combiner, keep);
         if let Some(levels) = kept(saved::worker(&pipeline.id, number), "levels") {
             worker.resume(levels, |id| kept(saved::detector(&pipeline.id, id, number, count), "detector"));
         }

@@ -3,10 +3,10 @@
 //! end, with its name; the next one is read.
 
 use super::intake::Intake;
+use super::reading::Reading;
 use super::rows::RowsIntake;
 use super::running::Progress;
 use crate::config::decode_options::{DecodeFormat, DecodeOptions};
-use crate::decode::Decoder;
 use crate::model::FrameBatch;
 use crate::source::file::FileReader;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ const NAP: Duration = Duration::from_millis(100);
 const READ_FRAMES: usize = 256;
 
 /// A file, what it holds, and the decoder for it.
-pub(super) type OpenFile = (FileReader, Option<DecodeFormat>, Box<dyn Decoder>);
+pub(super) type OpenFile = (FileReader, Option<DecodeFormat>, Reading);
 
 /// Keeps a replay at a multiple of the pace at which the records were received.
 pub(super) struct Pace {
@@ -54,15 +54,16 @@ pub(super) fn flows(
     progress: Option<Progress>,
 ) -> Result<(), String> {
     let (mut errors, mut last) = (Vec::new(), None);
-    for (at, (mut reader, format, decoder)) in files.into_iter().enumerate() {
+    for (at, (mut reader, format, reading)) in files.into_iter().enumerate() {
         if at > 0 && stop.load(Ordering::Relaxed) {
             break;
         }
         // Captures in a row are one stream with one set of templates; a CSV file has a header of its own.
         if last != format || format == Some(DecodeFormat::Csv) {
-            intake.replace_decoder(decoder);
+            intake.replace(reading);
             last = format;
         }
+        intake.from_file(reader.path().display().to_string());
         let read = drain(&mut reader, stop, progress.as_ref(), |frames| {
             intake.read_from_file(frames, |first, last| pace.keep(first, last, stop));
             Ok(())

@@ -3,10 +3,12 @@
 //! Out: flow batches. Of a socket: up to [`BATCH_ROWS`] rows, at most [`BATCH_AGE`] old. Of a file: what is read at a
 //! time, whatever the clock says, because lateness is judged per batch and a replay must repeat exactly.
 
+use super::progress::Progress;
+use super::reading::{Reading, RowReader};
 use super::router::RouterMsg;
 use super::saved::{self, Saved};
-use crate::decode::{DecodeStats, Decoder};
-use crate::model::{Delivery, FlowBatch, FlowBatchBuilder, FrameBatch, Output};
+use crate::decode::DecodeStats;
+use crate::model::{Batch, Delivery, FlowBatch, FrameBatch, Output};
 use crate::sink::worker::SinkHandle;
 use crate::telemetry::{SOURCE_DATAGRAMS, SOURCE_RECEIVED_BYTES, SOURCE_REFUSED};
 use crate::window::Partition;
@@ -25,16 +27,21 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) struct Intake {
     partition: Partition,
-    decoder: Box<dyn Decoder>,
-    builder: FlowBatchBuilder,
+    reading: Reading,
+    /// Who sent frames that have no address.
+    origin: String,
     since: Option<Instant>,
     pipelines: Vec<Sender<RouterMsg>>,
     /// Sinks that take the records as they are.
     flows: Vec<Arc<SinkHandle>>,
-    /// The records come from a file, which waits for sinks until this is set.
+    /// What brings the records waits for sinks, until this is set.
     waits: Option<Arc<AtomicBool>>,
+    /// What a sink did not take can be read again.
+    again: bool,
     /// Where its templates are kept.
     saved: Option<Saved>,
+    /// Where the positions of its source are kept.
+    progress: Option<Progress>,
     published: DecodeStats,
     next_publish: Instant,
 }
@@ -42,19 +49,21 @@ pub(super) struct Intake {
 impl Intake {
     pub(super) fn new(
         partition: Partition,
-        decoder: Box<dyn Decoder>,
+        reading: Reading,
         pipelines: Vec<Sender<RouterMsg>>,
         flows: Vec<Arc<SinkHandle>>,
     ) -> Self {
         Self {
+            origin: partition.0.to_string(),
             partition,
-            decoder,
-            builder: FlowBatchBuilder::default(),
+            reading,
             since: None,
             pipelines,
             flows,
             waits: None,
+            again: false,
             saved: None,
+            progress: None,
             published: DecodeStats::default(),
             next_publish: Instant::now(),
         }
@@ -64,16 +73,29 @@ impl Intake {
     pub(super) fn resume(mut self, saved: Option<Saved>) -> Self {
         let source = self.partition.0.clone();
         for templates in saved.iter().flat_map(|s| s.load_all(|number| saved::socket(&source, number))) {
-            if let Err(error) = self.decoder.restore(&templates) {
-                tracing::warn!(component_id = &*source, "templates that were kept are not used: {error}");
+            if let Err(error) = self.reading.restore(&templates) {
+                tracing::warn!(component_id = &*source, "what decoding knew is not used: {error}");
             }
         }
         self.saved = saved;
         self
     }
 
-    /// The records come from a file: it waits for sinks, until `stop`.
+    /// The records come from a file: it waits for sinks, until `stop`, and can be read again.
     pub(super) fn patient(mut self, stop: &Arc<AtomicBool>) -> Self {
+        self.again = true;
+        self.waiting(stop)
+    }
+
+    /// Keeps the positions of what it was given; what is behind them can be read again.
+    pub(super) fn with_progress(mut self, progress: Option<Progress>) -> Self {
+        self.again |= progress.is_some();
+        self.progress = progress;
+        self
+    }
+
+    /// Whoever sends the records waits for sinks, until `stop`.
+    pub(super) fn waiting(mut self, stop: &Arc<AtomicBool>) -> Self {
         self.waits = Some(stop.clone());
         self
     }
@@ -84,6 +106,7 @@ impl Intake {
             match input.recv_timeout(BATCH_AGE) {
                 Ok(Delivery::Frames(frames)) => {
                     self.frames(&frames);
+                    self.progress.iter_mut().for_each(Progress::take);
                     // A full queue of used buffers is no loss: this one is dropped.
                     let _ = recycle.try_send(frames);
                 }
@@ -101,28 +124,52 @@ impl Intake {
 
     /// Decodes one batch of frames.
     fn frames(&mut self, frames: &FrameBatch) {
-        self.decoder.decode(frames, &mut self.builder);
-        if self.builder.len() >= BATCH_ROWS {
-            self.flush();
-        } else if !self.builder.is_empty() {
-            let since = *self.since.get_or_insert_with(Instant::now);
-            if since.elapsed() >= BATCH_AGE {
-                self.flush();
+        match &mut self.reading {
+            Reading::Flows(decoder, builder) => {
+                decoder.decode(frames, builder);
+                if builder.len() >= BATCH_ROWS {
+                    self.flush();
+                } else if !builder.is_empty() {
+                    let since = *self.since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= BATCH_AGE {
+                        self.flush();
+                    }
+                }
             }
+            Reading::Rows(_) => self.rows(frames, false).into_iter().for_each(|batch| self.hand_on(batch)),
         }
     }
 
-    /// One read of a file, whose frames no receiver has counted, becomes one batch. `pace` is told the ingest times of
-    /// its first and last record, and may wait.
+    fn rows(&mut self, frames: &FrameBatch, of_file: bool) -> Vec<Batch> {
+        let Reading::Rows(decoder) = &mut self.reading else { return Vec::new() };
+        let (source, partition) = (&self.partition.0, self.partition.1);
+        let reader = RowReader { source, partition, arrived_ns: None, of_file, origin: &self.origin };
+        reader.read(decoder, frames, &frames.frames, &mut Vec::new())
+    }
+
+    /// One read of a file, whose frames no receiver has counted, becomes one batch. `pace` is told the times of its first and
+    /// last record, and may wait.
     pub(super) fn read_from_file(&mut self, frames: &FrameBatch, pace: impl FnOnce(u64, u64)) {
         let id = self.partition.0.to_string();
         counter!(SOURCE_DATAGRAMS, "component_id" => id.clone()).increment(frames.frames.len() as u64);
         counter!(SOURCE_RECEIVED_BYTES, "component_id" => id).increment(frames.data.len() as u64);
-        self.decoder.decode(frames, &mut self.builder);
-        if let Some((first, last)) = self.builder.received_ns() {
-            pace(first, last);
+        if let Reading::Flows(decoder, builder) = &mut self.reading {
+            decoder.decode(frames, builder);
+            if let Some((first, last)) = builder.received_ns() {
+                pace(first, last);
+            }
+            self.flush();
+        } else {
+            let batches = self.rows(frames, true);
+            let times = |batch: &Batch| match batch {
+                Batch::Rows(rows) => rows.times().first().copied().zip(rows.times().last().copied()),
+                Batch::Flows(_) => None,
+            };
+            if let Some(((first, _), (_, last))) = batches.first().and_then(times).zip(batches.last().and_then(times)) {
+                pace(first, last);
+            }
+            batches.into_iter().for_each(|batch| self.hand_on(batch));
         }
-        self.flush();
         self.housekeeping();
     }
 
@@ -135,11 +182,16 @@ impl Intake {
     }
 
     /// Another file begins that needs a decoder of its own.
-    pub(super) fn replace_decoder(&mut self, decoder: Box<dyn Decoder>) {
-        self.decoder.stats().publish(&mut self.published, &self.partition.0);
+    pub(super) fn replace(&mut self, reading: Reading) {
+        self.reading.publish(&mut self.published, &self.partition.0);
         // Its templates and exporters go with it.
         DecodeStats::default().publish(&mut self.published, &self.partition.0);
-        self.decoder = decoder;
+        self.reading = reading;
+    }
+
+    /// Another file begins: frames come from it.
+    pub(super) fn from_file(&mut self, name: String) {
+        self.origin = name;
     }
 
     /// Publishes counters now and then.
@@ -147,11 +199,16 @@ impl Intake {
         let now = Instant::now();
         if now >= self.next_publish {
             self.next_publish = now + PUBLISH_EVERY;
-            self.decoder.stats().publish(&mut self.published, &self.partition.0);
+            self.reading.publish(&mut self.published, &self.partition.0);
             if let Some(saved) = self.saved.as_mut().filter(|s| s.is_due()) {
-                saved.write(self.decoder.save());
+                saved.write(self.reading.save());
             }
         }
+        if self.progress.as_ref().is_some_and(Progress::is_due) {
+            self.flush();
+            self.progress.iter_mut().for_each(|p| p.ask(&self.flows));
+        }
+        self.progress.iter_mut().for_each(Progress::settle);
     }
 
     /// The source has ended: the rest leaves, and the partition holds no watermark back.
@@ -159,30 +216,37 @@ impl Intake {
         self.flush();
         self.tell(RouterMsg::End);
         if let Some(saved) = &mut self.saved {
-            saved.write(self.decoder.save());
+            saved.write(self.reading.save());
         }
-        self.decoder.stats().publish(&mut self.published, &self.partition.0);
-        tracing::info!(component_id = &*self.partition.0, "{}", self.decoder.stats());
+        if let Some(progress) = self.progress.take() {
+            progress.finish(&self.flows);
+        }
+        self.reading.publish(&mut self.published, &self.partition.0);
+        tracing::info!(component_id = &*self.partition.0, "{}", self.reading.told());
     }
 
     fn flush(&mut self) {
         self.since = None;
-        if self.builder.is_empty() {
+        let Reading::Flows(_, builder) = &mut self.reading else { return };
+        if builder.is_empty() {
             return;
         }
-        let batch = self.builder.finish();
+        let batch = builder.finish();
         for sink in &self.flows {
             let output = Output::Flows(batch.clone());
+            // Files and streams wait; a socket of datagrams does not: what finds no room is counted there.
             match &self.waits {
-                // A file waits; a socket does not: what finds no room is counted there.
-                Some(stop) => sink.send_patiently(output, &|| stop.load(Ordering::Relaxed)),
-                None => sink.offer(output),
-            };
+                Some(stop) if self.again => drop(sink.send_patiently(output, &|| stop.load(Ordering::Relaxed))),
+                Some(stop) => sink.send_waiting(output, &|| stop.load(Ordering::Relaxed)),
+                None => drop(sink.offer(output)),
+            }
         }
         let (source, partition) = self.partition.clone();
-        self.tell(|_| {
-            RouterMsg::Batch(FlowBatch { source: source.clone(), partition, arrived_ns: None, batch: batch.clone() })
-        });
+        self.hand_on(Batch::Flows(FlowBatch { source, partition, arrived_ns: None, batch }));
+    }
+
+    fn hand_on(&self, batch: Batch) {
+        self.tell(|_| RouterMsg::Batch(batch.clone()));
     }
 
     /// Waits when a pipeline is behind: this is not the socket thread, which sheds and counts when its queue is full.

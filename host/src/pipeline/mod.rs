@@ -1,6 +1,6 @@
 //! The only room that knows all stages: builds them from a plan, connects them by bounded queues, runs and stops them.
 //!
-//! Threads: per UDP socket a receiver and an intake (decoding), per file one intake; per pipeline one router
+//! Threads: per UDP socket, and per source that brings streams, a receiver and an intake (decoding), per file one intake; per pipeline one router
 //! (event time, watermark), `window_workers` workers (windows, features, detectors) and one desk (incidents); one per
 //! sink. Data flows one way. Stopping does too: receivers stop, queues run empty, windows close, incidents leave.
 
@@ -8,10 +8,15 @@ mod build;
 mod collect;
 mod desk;
 mod files;
+mod grouping;
 mod intake;
+mod judges;
 mod kafka;
 mod models;
 mod outlet;
+mod progress;
+mod reading;
+mod receivers;
 mod router;
 mod rows;
 mod running;

@@ -1,8 +1,9 @@
 //! One per pipeline: puts batches of all its sources into event time and hands them, with the panes to close, to every
 //! worker. In: batches, ticks and ends of partitions. Out: prepared batches and close orders, the same to all workers.
 
+use super::grouping::Placed;
 use super::worker::WorkerMsg;
-use crate::model::FlowBatch;
+use crate::model::Batch;
 use crate::telemetry::{
     WATERMARK_DELAY, WINDOW_FUTURE_RECORDS, WINDOW_LATE_RECORDS, WINDOW_RECORDS, WINDOW_REPLAYED_RECORDS,
     WINDOW_SPREAD_CLIPPED_BYTES,
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 /// What a pipeline is told by its sources' intakes.
 pub(super) enum RouterMsg {
-    Batch(FlowBatch),
+    Batch(Batch),
     /// All that the partition received before this ingest time has been sent.
     Tick(Partition, u64),
     /// The partition has ended.
@@ -78,8 +79,8 @@ impl Router {
         while let Ok(message) = input.recv() {
             match message {
                 RouterMsg::Batch(batch) => {
-                    let prepared = Arc::new(self.ingest.push(&batch));
-                    self.send(|| WorkerMsg::Rows(prepared.clone()));
+                    let placed = Placed::new(&mut self.ingest, &batch);
+                    self.send(|| WorkerMsg::Records(placed.clone()));
                 }
                 RouterMsg::Tick(partition, ingest_ns) => self.ingest.heartbeat(&partition, ingest_ns),
                 RouterMsg::End(partition) => self.ingest.end_partition(&partition),

@@ -4,14 +4,15 @@ use super::build::{BuildError, Built, BuiltLog, BuiltSource};
 use super::desk::Desk;
 use super::files::{self, Pace};
 use super::intake::Intake;
+use super::judges::Judges;
 use super::kafka::{self, Factory};
 use super::outlet::Outlet;
+use super::reading::Reading;
 use super::router::{Router, RouterMsg};
 use super::rows::RowsIntake;
 use crate::config::decode_options::DecodeOptions;
-use crate::decode;
+use crate::plugin::Statuses;
 use crate::sink::worker::{SinkHandle, SinkWorker};
-use crate::source::udp;
 use crossbeam_channel::bounded;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,7 +42,7 @@ pub struct Running {
     panicked: Arc<AtomicBool>,
     connected: Vec<(Arc<str>, Arc<AtomicBool>)>,
     /// The plugin engine's clock must tick until the last call.
-    _host: Option<Arc<crate::plugin::PluginHost>>,
+    judges: Option<Arc<Judges>>,
 }
 
 /// Called from the reading thread of a file: bytes read and, where known, the size.
@@ -102,6 +103,7 @@ impl Running {
             let router = Router::new(id, pipeline.ingest, to_workers);
             stages.push(spawn(&format!("{id}-router"), &panicked, move || router.run(&from_intakes)));
         }
+        let judges = built.judges.as_deref();
         for (id, source) in built.sources {
             let routes = routes.remove(&id).unwrap_or_default();
             let rows = row_intakes.remove(&id).unwrap_or_default();
@@ -138,15 +140,18 @@ impl Running {
                         files::rows(files, rows, Pace::new(speed), &stop, progress)
                     }));
                 }
-                BuiltSource::Udp { receivers, config, saved } => {
-                    for ((number, receiver), saved) in receivers.into_iter().enumerate().zip(saved) {
-                        let decoder = decoder(&id, &config.decode)?;
-                        let intake = Intake::new((id.clone(), number as u32), decoder, routes.clone(), forwarded());
+                BuiltSource::Live(live) => {
+                    let mut progress = live.progress;
+                    for (number, (receiver, saved)) in live.receivers.into_iter().enumerate() {
+                        let reading = Reading::new(judges, &id, &live.decode)?;
+                        let intake = Intake::new((id.clone(), number as u32), reading, routes.clone(), forwarded());
                         let intake = intake.resume(saved);
-                        let (to_intake, from_receiver) = bounded(udp::queue_len(&config));
+                        let intake = if live.waits { intake.waiting(&stop) } else { intake };
+                        let intake = intake.with_progress(progress.take());
+                        let (to_intake, from_receiver) = bounded(live.queue);
                         let (recycle, recycled) = bounded(RECYCLED);
                         let stop = stop.clone();
-                        let name = format!("{id}-udp-{number}");
+                        let name = format!("{id}-recv-{number}");
                         stages.push(spawn(&name, &panicked, move || receiver.run(&to_intake, &recycled, &stop)));
                         sources.push(spawn(&format!("{id}-decode-{number}"), &panicked, move || {
                             intake.run(&from_receiver, &recycle);
@@ -157,10 +162,11 @@ impl Running {
                 BuiltSource::File(files) => {
                     let files = files
                         .into_iter()
-                        .map(|(reader, options)| Ok((reader, options.format, decoder(&id, &options)?)))
+                        .map(|(reader, options)| Ok((reader, options.format, Reading::new(judges, &id, &options)?)))
                         .collect::<Result<Vec<_>, BuildError>>()?;
-                    let decoder = decoder(&id, &DecodeOptions::default())?;
-                    let intake = Intake::new((id.clone(), 0), decoder, routes.clone(), forwarded()).patient(&stop);
+                    // Each file brings what reads it.
+                    let none = Reading::new(None, &id, &DecodeOptions::default())?;
+                    let intake = Intake::new((id.clone(), 0), none, routes.clone(), forwarded()).patient(&stop);
                     let pace = Pace::new(speed);
                     let (stop, progress) = (stop.clone(), progress.clone());
                     sources.push(spawn(&format!("{id}-file"), &panicked, move || {
@@ -171,12 +177,17 @@ impl Running {
         }
         drop(routes);
         let sinks = sinks.into_values().collect();
-        Ok(Self { stop, sources, stages, sinks, panicked, connected, _host: built.host })
+        Ok(Self { stop, sources, stages, sinks, panicked, connected, judges: built.judges })
     }
 
     /// Sources stop; what they have received is processed. Returns at once; `wait` waits.
     pub fn stop_handle(&self) -> Arc<AtomicBool> {
         self.stop.clone()
+    }
+
+    /// How each use of each plugin fares.
+    pub fn plugins(&self) -> Option<Arc<Statuses>> {
+        self.judges.as_ref().map(|judges| judges.statuses().clone())
     }
 
     /// Sources that have somebody to ask, and whether that one answers.
@@ -217,10 +228,6 @@ impl Running {
         }
         outcome
     }
-}
-
-fn decoder(id: &str, options: &DecodeOptions) -> Result<Box<dyn decode::Decoder>, BuildError> {
-    decode::build(options, false).map_err(|e| BuildError::Input(format!("source {id:?}: {e}")))
 }
 
 pub(super) fn spawn<T: Send + 'static>(

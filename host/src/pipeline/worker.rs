@@ -1,20 +1,20 @@
 //! One share of a pipeline's entities: windows, features, detectors. In: prepared batches and close orders. Out: per
 //! order, the windows that fired with what the detectors found in them. Nothing is shared with other workers.
 
+use super::grouping::{Grouping, Placed};
 use super::saved::{self, Saved};
 use crate::detect::follow::Observed;
 use crate::detect::{Combiner, Detector};
-use crate::features::FrameBuilder;
 use crate::model::{Detection, FeatureFrame, ScoredFrame, WindowInfo};
-use crate::telemetry::{FEATURE_ROWS, WINDOW_ENTITIES, WINDOW_EVICTED_ENTITIES, WINDOW_FIRED};
-use crate::window::{Close, Prepared, Shard};
+use crate::telemetry::{FEATURE_ROWS, WINDOW_FIRED};
+use crate::window::Close;
 use crossbeam_channel::{Receiver, Sender};
 use metrics::{Counter, Gauge, counter, gauge};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) enum WorkerMsg {
-    Rows(Arc<Prepared>),
+    Records(Placed),
     /// Numbered, so that the desk can wait for all workers.
     Close(u64, Close),
     /// A whole window that came as rows; numbered like an order.
@@ -41,8 +41,7 @@ pub(super) struct Keep {
 
 pub(super) struct Worker {
     pipeline: Arc<str>,
-    pub(super) shard: Shard,
-    pub(super) frames: FrameBuilder,
+    pub(super) grouping: Grouping,
     pub(super) detectors: Vec<Box<dyn Detector>>,
     pub(super) combiner: Option<Combiner>,
     pub(super) keep: Keep,
@@ -57,33 +56,33 @@ struct Meters {
     rows: Counter,
     fired: Counter,
     refused: Counter,
-    entities: Gauge,
+    /// Entities, or bytes of rows.
+    held: Gauge,
     seen_refused: u64,
-    seen_entities: usize,
+    seen_held: usize,
 }
 
 impl Worker {
     pub(super) fn new(
         pipeline: &Arc<str>,
-        shard: Shard,
-        frames: FrameBuilder,
+        grouping: Grouping,
         detectors: Vec<Box<dyn Detector>>,
         combiner: Option<Combiner>,
         keep: Keep,
     ) -> Self {
         let p = pipeline.to_string();
+        let (refused, held) = grouping.load_metrics();
         let meters = Meters {
             rows: counter!(FEATURE_ROWS, "pipeline" => p.clone()),
             fired: counter!(WINDOW_FIRED, "pipeline" => p.clone()),
-            refused: counter!(WINDOW_EVICTED_ENTITIES, "pipeline" => p.clone()),
-            entities: gauge!(WINDOW_ENTITIES, "pipeline" => p),
+            refused: counter!(refused, "pipeline" => p.clone()),
+            held: gauge!(held, "pipeline" => p),
             seen_refused: 0,
-            seen_entities: 0,
+            seen_held: 0,
         };
         Self {
             pipeline: pipeline.clone(),
-            shard,
-            frames,
+            grouping,
             detectors,
             combiner,
             keep,
@@ -98,7 +97,7 @@ impl Worker {
     pub(super) fn resume(&mut self, saved: Saved, memories: impl Fn(&str) -> Option<Saved>) {
         let pipeline = self.pipeline.clone();
         for levels in saved.load_all(|number| saved::worker(&pipeline, number)) {
-            if let Err(error) = self.frames.restore(&levels, |key| self.shard.owns(key)) {
+            if let Err(error) = self.grouping.restore(&levels) {
                 tracing::warn!(pipeline = &*pipeline, "levels that were kept are not used: {error}");
             }
         }
@@ -120,7 +119,7 @@ impl Worker {
 
     fn keep(&mut self) {
         let Some(saved) = &mut self.saved else { return };
-        saved.write(self.frames.save());
+        saved.write(self.grouping.save());
         for (detector, saved) in self.detectors.iter_mut().zip(&mut self.memories) {
             if let Some(memory) = detector.save() {
                 saved.write(memory);
@@ -132,7 +131,7 @@ impl Worker {
     pub(super) fn run(mut self, input: &Receiver<WorkerMsg>, out: &Sender<Judged>) {
         while let Ok(message) = input.recv() {
             match message {
-                WorkerMsg::Rows(prepared) => self.shard.push(&prepared),
+                WorkerMsg::Records(placed) => self.grouping.push(&placed),
                 WorkerMsg::Close(seq, order) => {
                     let judged = self.close(seq, &order);
                     if out.send(judged).is_err() {
@@ -152,14 +151,12 @@ impl Worker {
     }
 
     pub(super) fn close(&mut self, seq: u64, order: &Close) -> Judged {
-        let fired = self.shard.close(order, &mut self.frames);
-        let frames = self.frames.take();
+        let (fired, frames) = self.grouping.close(order);
         let judged = self.judge(seq, fired, frames);
-        let refused = self.shard.refused() + self.frames.forgotten();
+        let (refused, held) = self.grouping.load();
         self.meters.refused.increment(refused - std::mem::replace(&mut self.meters.seen_refused, refused));
-        let entities = self.shard.entities();
-        let before = std::mem::replace(&mut self.meters.seen_entities, entities);
-        self.meters.entities.increment(entities as f64 - before as f64);
+        let before = std::mem::replace(&mut self.meters.seen_held, held);
+        self.meters.held.increment(held as f64 - before as f64);
         if self.saved.as_ref().is_some_and(Saved::is_due) {
             self.keep();
         }

@@ -44,12 +44,22 @@ impl Default for Retry {
     }
 }
 
+/// How long one delivery is tried.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// [`Retry::running`]; then it is lost.
+    Some,
+    /// Until it is delivered or the program ends; then it is lost.
+    Lasting,
+    /// The same, and nothing is lost: its source can be read again.
+    Again,
+}
+
 /// What stands in the queue.
 enum Item {
     Output {
         output: Output,
-        /// Its source can be read again: tried until it is delivered or the program ends.
-        patient: bool,
+        patience: Patience,
     },
     /// Answered when all before it is safe.
     Barrier(Sender<()>),
@@ -129,10 +139,10 @@ impl SinkWorker {
     fn run(mut self, incoming: &Receiver<Item>, slots: &Receiver<()>) {
         loop {
             match incoming.recv_timeout(TICK) {
-                Ok(Item::Output { output, patient }) => {
+                Ok(Item::Output { output, patience }) => {
                     // Its slot was taken before it was sent.
                     let _ = slots.recv();
-                    self.deliver(&output, patient);
+                    self.deliver(&output, patience);
                     self.shared.pending.fetch_sub(output.len(), Ordering::Relaxed);
                 }
                 Ok(Item::Barrier(answer)) => {
@@ -150,7 +160,7 @@ impl SinkWorker {
         self.sink.close();
     }
 
-    fn deliver(&mut self, output: &Output, patient: bool) {
+    fn deliver(&mut self, output: &Output, patience: Patience) {
         let begun = Instant::now();
         let mut pause = self.retry.first;
         let mut remind_at = begun;
@@ -167,27 +177,27 @@ impl SinkWorker {
             };
             self.look();
             if !error.retry {
-                self.gap(patient);
+                self.gap(patience);
                 let said = std::mem::replace(&mut self.closed, true);
                 let why = format!("{error}; what follows is only counted");
                 let loss = Loss { output, reason: error.reason, why: &why };
                 return if said { self.confessor.count(&loss) } else { self.confessor.confess(&loss) };
             }
-            let give_up_at = match (patient, self.finish_by) {
-                (true, by) => by,
-                (false, None) => Some(begun + self.retry.running),
-                (false, Some(by)) => Some(by.min(begun + self.retry.running)),
+            let give_up_at = match (patience, self.finish_by) {
+                (Patience::Some, None) => Some(begun + self.retry.running),
+                (Patience::Some, Some(by)) => Some(by.min(begun + self.retry.running)),
+                (_, by) => by,
             };
             if give_up_at.is_some_and(|at| Instant::now() + pause > at) {
-                self.gap(patient);
-                return match patient {
-                    true => self.confessor.left(output, &error),
-                    false => self.confessor.confess(&Loss { output, reason: error.reason, why: &error.to_string() }),
+                self.gap(patience);
+                return match patience {
+                    Patience::Again => self.confessor.left(output, &error),
+                    _ => self.confessor.confess(&Loss { output, reason: error.reason, why: &error.to_string() }),
                 };
             }
             // One line when trouble begins, and now and then; the end of it is a delivery or an ERROR.
             // A source that waits for a full sink is how it should be, for a while.
-            let waits = patient && error.reason == "queue_full" && begun.elapsed() < REMIND;
+            let waits = patience != Patience::Some && error.reason == "queue_full" && begun.elapsed() < REMIND;
             if Instant::now() >= remind_at && !waits {
                 remind_at = Instant::now() + REMIND;
                 self.confessor.trouble("delivery failed, trying again", &error);
@@ -218,8 +228,8 @@ impl SinkWorker {
         }
     }
 
-    fn gap(&self, patient: bool) {
-        if patient {
+    fn gap(&self, patience: Patience) {
+        if patience == Patience::Again {
             self.shared.gap.store(true, Ordering::SeqCst);
         }
     }
@@ -253,7 +263,7 @@ impl SinkHandle {
             return;
         }
         let (reason, why) = match self.slots.send_timeout((), SEND_WAIT) {
-            Ok(()) => match self.enqueue(output, false) {
+            Ok(()) => match self.enqueue(output, Patience::Some) {
                 None => return,
                 Some(output) => return self.confess(&output, STOPPED),
             },
@@ -270,7 +280,7 @@ impl SinkHandle {
             return true;
         }
         let refused = match self.slots.try_send(()) {
-            Ok(()) => self.enqueue(output, false).map(|output| (output, "stopped")),
+            Ok(()) => self.enqueue(output, Patience::Some).map(|output| (output, "stopped")),
             Err(e) => Some((output, if e.is_full() { "queue_full" } else { "stopped" })),
         };
         if let Some((output, reason)) = &refused {
@@ -288,17 +298,39 @@ impl SinkHandle {
         if output.is_empty() {
             return true;
         }
-        let taken = loop {
-            match self.slots.send_timeout((), SEND_WAIT) {
-                Ok(()) => break self.enqueue(output, true).is_none(),
-                Err(SendTimeoutError::Timeout(())) if !give_up() => {}
-                Err(_) => break false,
-            }
-        };
+        let taken = self.wait_for_room(give_up).is_ok() && self.enqueue(output, Patience::Again).is_none();
         if !taken {
             self.shared.gap.store(true, Ordering::SeqCst);
         }
         taken
+    }
+
+    /// Hands output over that waits with whoever sent it, and cannot be read again: waits and tries as
+    /// [`send_patiently`](Self::send_patiently) does. What is given up is lost: counted and logged.
+    pub fn send_waiting(&self, output: Output, give_up: &dyn Fn() -> bool) {
+        if output.is_empty() {
+            return;
+        }
+        let lost = match self.wait_for_room(give_up) {
+            Ok(()) => self.enqueue(output, Patience::Lasting).map(|output| (output, STOPPED)),
+            Err(SendTimeoutError::Timeout(())) => {
+                Some((output, ("queue_full", "the queue is full: the sink does not keep up, and the program ends")))
+            }
+            Err(SendTimeoutError::Disconnected(())) => Some((output, STOPPED)),
+        };
+        if let Some((output, why)) = lost {
+            self.confess(&output, why);
+        }
+    }
+
+    /// A slot in the queue, however long it takes, unless `give_up` says that it is enough.
+    fn wait_for_room(&self, give_up: &dyn Fn() -> bool) -> Result<(), SendTimeoutError<()>> {
+        loop {
+            match self.slots.send_timeout((), SEND_WAIT) {
+                Err(SendTimeoutError::Timeout(())) if !give_up() => {}
+                result => return result,
+            }
+        }
     }
 
     /// Answered once everything sent before it has been delivered and is safe; hangs up unanswered when that cannot be
@@ -321,10 +353,10 @@ impl SinkHandle {
     }
 
     /// Puts it into the queue, for which a slot was taken. Gives it back when the worker has ended.
-    fn enqueue(&self, output: Output, patient: bool) -> Option<Output> {
+    fn enqueue(&self, output: Output, patience: Patience) -> Option<Output> {
         let n = output.len();
         self.shared.pending.fetch_add(n, Ordering::Relaxed);
-        let refused = self.queue.send(Item::Output { output, patient }).err()?;
+        let refused = self.queue.send(Item::Output { output, patience }).err()?;
         self.shared.pending.fetch_sub(n, Ordering::Relaxed);
         match refused.into_inner() {
             Item::Output { output, .. } => Some(output),

@@ -111,7 +111,12 @@ pub fn format_of(path: &Path, options: &DecodeOptions) -> Option<DecodeFormat> {
 enum Kind {
     Capture(Capture<Box<dyn Read + Send>>),
     /// `for_plugin`: when lines for a plugin were received, which gets them without their ends.
-    Lines { reader: BufReader<Box<dyn Read + Send>>, line: Vec<u8>, number: u64, for_plugin: Option<u64> },
+    Lines {
+        reader: BufReader<Box<dyn Read + Send>>,
+        line: Vec<u8>,
+        number: u64,
+        for_plugin: Option<u64>,
+    },
     Delimited(Delimited),
     Arrow(Arrow),
     Parquet(Box<Parquet>),

@@ -1,22 +1,43 @@
-//! Bytes arrive: UDP sockets, Kafka topics, capture files, files of records and of messages.
+//! Bytes arrive: UDP sockets, TCP and TLS connections, unix sockets, files that grow, Kafka topics, capture files, files of
+//! records and of messages.
 //!
-//! In: datagrams, captures, lines. Out: [`Delivery`](crate::model::Delivery)s of frames with their origin and ingest
+//! In: datagrams, streams, captures, lines. Out: [`Delivery`](crate::model::Delivery)s of frames with their origin and ingest
 //! time. Parses no payload. What a source refuses or sheds is counted with a reason.
 
+mod clock;
 pub mod file;
+pub mod framing;
 pub mod kafka;
 mod messages;
 mod parquet;
 mod pcap;
+mod seldom;
+mod stream;
+pub mod tail;
+pub mod tcp;
+pub mod tls;
 pub mod udp;
+pub mod unix;
 
 pub use pcap::Skipped;
 
 use crate::config::registry::ComponentDef;
+use crate::model::{Delivery, FrameBatch};
+use crossbeam_channel::{Receiver, Sender};
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Every source type.
-pub const SOURCES: &[ComponentDef] = &[udp::DEF, kafka::DEF, file::DEF];
+pub const SOURCES: &[ComponentDef] = &[udp::DEF, tcp::DEF, unix::DEF, tail::DEF, kafka::DEF, file::DEF];
+
+/// A source that is ready to receive, on a thread of its own.
+pub trait Receive: Send {
+    /// Receives until `stop`, hands over what it has by then, and returns. `recycled` brings used batches back. Returns, too,
+    /// when nobody takes what it delivers.
+    fn run(self: Box<Self>, out: &Sender<Delivery>, recycled: &Receiver<FrameBatch>, stop: &Arc<AtomicBool>);
+}
 
 /// Why a source could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +49,26 @@ pub enum SourceError {
         id: String,
         /// Address asked for.
         listen: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file that the configuration names cannot be used.
+    #[error("source {id:?}: {path}: {why}")]
+    Unusable {
+        /// Source id.
+        id: String,
+        /// Key of the source's table.
+        key: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The system has no more threads or descriptors.
+    #[error("source {id:?} cannot start: {source}")]
+    System {
+        /// Source id.
+        id: String,
         /// What the system said.
         source: std::io::Error,
     },

@@ -7,10 +7,10 @@
 //!
 //! Metrics: `kaminari_source_{received_bytes,datagrams,socket_dropped,shed_datagrams,refused}_total`.
 
-use super::SourceError;
+use super::clock::IngestClock;
+use super::{Receive, SourceError};
 use crate::config::decode_options::DecodeOptions;
 use crate::config::registry::ComponentDef;
-use crate::model::time::now_ns;
 use crate::model::{Delivery, FrameBatch};
 use crate::telemetry::{SOURCE_DATAGRAMS, SOURCE_RECEIVED_BYTES, SOURCE_REFUSED, SOURCE_SHED, SOURCE_SOCKET_DROPPED};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -22,7 +22,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// `type = "udp"`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -177,9 +177,9 @@ fn set_option(socket: &Socket, option: libc::c_int, value: libc::c_int) -> std::
     if rc == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-impl UdpReceiver {
-    /// Receives until `stop`, then empties the socket and returns. `recycled` brings used batches back.
-    pub fn run(mut self, out: &Sender<Delivery>, recycled: &Receiver<FrameBatch>, stop: &Arc<AtomicBool>) {
+impl Receive for UdpReceiver {
+    /// A stop empties the socket first.
+    fn run(mut self: Box<Self>, out: &Sender<Delivery>, recycled: &Receiver<FrameBatch>, stop: &Arc<AtomicBool>) {
         let mut slots = Slots::new();
         let mut clock = IngestClock::default();
         loop {
@@ -226,40 +226,6 @@ impl UdpReceiver {
                 std::thread::sleep(GATHER);
             }
         }
-    }
-}
-
-/// Ingest time: the wall clock, except that it never goes back and never stands still, because windows by `received`
-/// count on it. When the wall clock is set back, time goes on from where it was at the pace of the monotonic clock.
-#[derive(Debug, Default)]
-struct IngestClock {
-    last: Option<(u64, Instant)>,
-    set_back: bool,
-}
-
-impl IngestClock {
-    fn now(&mut self) -> u64 {
-        self.step(now_ns(), Instant::now())
-    }
-
-    fn step(&mut self, wall_ns: u64, at: Instant) -> u64 {
-        let now = match self.last {
-            Some((last_ns, last_at)) if wall_ns < last_ns => {
-                if !std::mem::replace(&mut self.set_back, true) {
-                    tracing::warn!(
-                        "the wall clock was set back by {:.3} s: ingest time goes on without it",
-                        (last_ns - wall_ns) as f64 / 1e9
-                    );
-                }
-                last_ns + u64::try_from(at.duration_since(last_at).as_nanos()).unwrap_or(0)
-            }
-            _ => {
-                self.set_back = false;
-                wall_ns
-            }
-        };
-        self.last = Some((now, at));
-        now
     }
 }
 
@@ -409,7 +375,7 @@ mod tests {
         let (out, deliveries) = crossbeam_channel::bounded(1000);
         let (_used, recycled) = crossbeam_channel::bounded(1);
         let stop = Arc::new(AtomicBool::new(true));
-        receivers.pop().unwrap().run(&out, &recycled, &stop);
+        Box::new(receivers.pop().unwrap()).run(&out, &recycled, &stop);
         drop(out);
         let mut seen = Vec::new();
         for delivery in deliveries {
@@ -421,16 +387,6 @@ mod tests {
             }
         }
         assert_eq!(seen, (0..300).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn ingest_time_goes_on_when_the_wall_clock_goes_back() {
-        let (mut clock, start) = (IngestClock::default(), Instant::now());
-        let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(clock.step(5_000_000_000, at(0)), 5_000_000_000);
-        assert_eq!(clock.step(1_000_000_000, at(100)), 5_100_000_000);
-        assert_eq!(clock.step(1_200_000_000, at(300)), 5_300_000_000);
-        assert_eq!(clock.step(9_000_000_000, at(400)), 9_000_000_000, "the wall clock has caught up");
     }
 
     #[test]

@@ -46,6 +46,22 @@ catalogue! {
     SOURCE_SHED = "kaminari_source_shed_datagrams_total", Counter, ["component_id"];
     /// Datagrams or frames refused before decoding, by reason.
     SOURCE_REFUSED = "kaminari_source_refused_total", Counter, ["component_id", "reason"];
+    /// Times that reading waited because decoding did not keep up; the senders wait too.
+    SOURCE_WAITS = "kaminari_source_waits_total", Counter, ["component_id"];
+    /// Connections open now.
+    SOURCE_CONNECTIONS = "kaminari_source_connections", Gauge, ["component_id"];
+    /// Connections that were not served, by reason: limit, accept (the system has no descriptor), tls_not_tls,
+    /// tls_incompatible, tls_no_certificate, tls_bad_certificate, tls_client_refused, tls_broken_off, tls_timeout, tls_other.
+    SOURCE_CONNECTIONS_REFUSED = "kaminari_source_connections_refused_total", Counter, ["component_id", "reason"];
+    /// Connections that ended, by reason: peer (the sender closed it), error, idle, slow (a frame took too long), framing,
+    /// stop.
+    SOURCE_CONNECTIONS_CLOSED = "kaminari_source_connections_closed_total", Counter, ["component_id", "reason"];
+    /// Files followed now, those that were rotated away and are read to their end too.
+    SOURCE_FILES = "kaminari_source_files", Gauge, ["component_id"];
+    /// Files that were renamed or removed while they were followed.
+    SOURCE_ROTATIONS = "kaminari_source_rotations_total", Counter, ["component_id"];
+    /// Files that were truncated, or replaced under the same inode: they are read from their beginning.
+    SOURCE_TRUNCATIONS = "kaminari_source_truncations_total", Counter, ["component_id"];
     /// Messages of a partition that are not read yet.
     SOURCE_LAG = "kaminari_source_lag_messages", Gauge, ["component_id", "topic", "partition"];
     /// 1 while the brokers of all partitions answer.

@@ -172,9 +172,7 @@ impl Ingest {
         let oldest = |row: usize, event: u64| {
             let start = columns.time_flow_start_ns[row];
             match self.plan.event_time {
-                EventTime::Spread if start != 0 => {
-                    event.min(start.max(event.saturating_sub(self.plan.max_spread_ns)))
-                }
+                EventTime::Spread if start != 0 => event.min(start.max(event.saturating_sub(self.plan.max_spread_ns))),
                 _ => event,
             }
         };

@@ -109,13 +109,10 @@ impl Target {
 fn load(cache: &Path, wasm: &Path, limits: PluginLimits, grants: &Grants) -> miette::Result<Arc<LoadedPlugin>> {
     let id = wasm.file_stem().unwrap_or_default().to_string_lossy();
     let plan = PluginPlan {
-        id: (&*id).into(),
-        path: wasm.to_owned(),
-        sha256: None,
-        inference: Vec::new(),
         state: grants.state.iter().map(|name| (&**name).into()).collect(),
         metrics_series: grants.metrics_series,
         limits,
+        ..PluginPlan::new(&id, wasm.to_owned())
     };
     PluginHost::new(cache).into_diagnostic()?.load(&plan).into_diagnostic()
 }

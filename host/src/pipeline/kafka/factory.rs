@@ -1,7 +1,9 @@
 //! Makes tasks: everything that a partition's pipelines need, each time it begins.
 
-use super::super::build::{Judges, build_pipeline};
+use super::super::build::build_pipeline;
+use super::super::judges::Judges;
 use super::super::outlet::{Outlet, Patient};
+use super::super::reading::Reading;
 use super::delivery::Delivery;
 use super::lane::Lane;
 use super::letters::{DeadLetters, Letters, Post};
@@ -10,7 +12,6 @@ use super::task::{Parts, Task};
 use super::transaction::{Transaction, TransactionSettings};
 use crate::checkpoint::Store;
 use crate::config::Plan;
-use crate::decode;
 use crate::model::KeyLevel;
 use crate::sink::kafka::KafkaSinkConfig;
 use crate::sink::worker::SinkHandle;
@@ -94,7 +95,7 @@ impl Factory {
         delay_ns: Arc<AtomicU64>,
     ) -> Result<Task, String> {
         let transaction = transaction.map(|t| Arc::new(Mutex::new(t)));
-        let decoder = decode::build(&self.config.decode, false).map_err(|e| e.to_string())?;
+        let reading = Reading::new(Some(&self.judges), &self.source, &self.config.decode).map_err(|e| e.to_string())?;
         let nexts: Vec<i64> = starts.iter().map(|s| s.next).collect();
         let (mut lanes, mut flows) = (Vec::new(), Vec::new());
         let mut waited_for: BTreeMap<Arc<str>, Arc<SinkHandle>> = BTreeMap::new();
@@ -117,7 +118,7 @@ impl Factory {
             let levels: Vec<KeyLevel> =
                 pipeline.keys.iter().copied().filter(|k| self.plan.judges(pipeline, k.kind)).collect();
             let judges = || self.judges.detectors(&self.plan, pipeline);
-            let built = build_pipeline(&self.plan, pipeline, &levels, judges, None, false)
+            let built = build_pipeline(&self.plan, pipeline, &levels, Some(&self.judges), judges, None, false)
                 .map_err(|problems| problems.into_iter().map(|p| p.message).collect::<Vec<_>>().join("; "))?;
             // Records as they are leave the task itself, once, whatever pipelines do.
             let (forwarded, told): (Vec<_>, Vec<_>) =
@@ -145,7 +146,7 @@ impl Factory {
         Ok(Task::resume(Parts {
             source: self.source.clone(),
             starts,
-            decoder,
+            reading,
             lanes,
             delivery,
             letters,

@@ -4,12 +4,13 @@
 
 use super::super::build::BuiltPipeline;
 use super::super::desk::Desk;
+use super::super::grouping::Placed;
 use super::super::outlet::Outlet;
 use super::super::router::Meters;
 use super::super::worker::Worker;
 use crate::detect::Detector;
 use crate::features::catalogue;
-use crate::model::FlowBatch;
+use crate::model::Batch;
 use crate::window::{Backlog, Ingest, Partition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,20 +55,22 @@ impl Lane {
     }
 
     /// Records of the positions `first..next` of a partition.
-    pub(super) fn push(&mut self, batch: &FlowBatch, first: i64, next: i64) {
+    pub(super) fn push(&mut self, batch: &Batch, first: i64, next: i64) {
         let (mut rest, mut needed_ns) = (batch.clone(), 0);
-        while rest.batch.num_rows() > 0 {
+        while !rest.is_empty() {
             // Partitions that share windows come in an order of their own each time: there a batch is as good as a record.
-            let count = if self.backlogs.len() == 1 { self.ingest.until_close(&rest) } else { rest.batch.num_rows() };
-            let (now, later) = (rest.batch.slice(0, count), rest.batch.slice(count, rest.batch.num_rows() - count));
-            rest.batch = now;
-            let prepared = self.ingest.push(&rest);
-            needed_ns = needed_ns.max(prepared.needed_ns());
-            self.worker.shard.push(&prepared);
+            let count = match &rest {
+                _ if self.backlogs.len() > 1 => rest.len(),
+                Batch::Flows(rest) => self.ingest.until_close(rest),
+                Batch::Rows(rest) => self.ingest.rows_until_close(rest),
+            };
+            let placed = Placed::new(&mut self.ingest, &rest.slice(0, count));
+            needed_ns = needed_ns.max(placed.needed_ns());
+            self.worker.grouping.push(&placed);
             self.close();
-            rest.batch = later;
+            rest = rest.slice(count, rest.len() - count);
         }
-        self.backlogs[batch.partition as usize].push(first, next, needed_ns);
+        self.backlogs[batch.partition() as usize].push(first, next, needed_ns);
     }
 
     /// Positions without a record.
@@ -117,7 +120,7 @@ impl Lane {
 
     /// What decides about later events, under names that begin with the pipeline's id.
     pub(super) fn save(&mut self, out: &mut BTreeMap<String, Vec<u8>>) {
-        let levels = self.worker.frames.save();
+        let levels = self.worker.grouping.save();
         let (tracker, followers) = self.desk.state();
         for (name, bytes) in [("incidents", tracker.save()), ("levels", levels), ("tails", followers.save())] {
             if !bytes.is_empty() {
@@ -139,8 +142,8 @@ impl Lane {
         let section = |name: &str| saved.get(&format!("{}/{name}", self.id));
         let (tracker, followers) = self.desk.state();
         let restored = [
-            ("incidents", section("incidents").map(|bytes| tracker.restore(bytes))),
-            ("levels", section("levels").map(|bytes| self.worker.frames.restore(bytes, |_| true))),
+            ("incidents", section("incidents").map(|bytes| tracker.restore(bytes).map_err(|e| e.to_string()))),
+            ("levels", section("levels").map(|bytes| self.worker.grouping.restore(bytes))),
         ];
         for (what, result) in restored {
             if let Some(Err(error)) = result {

@@ -1,7 +1,8 @@
 //! What a configuration asks of Kafka beyond each component's own keys: what does not go together is told with its place,
 //! and `validate` asks the brokers.
 
-use super::super::build::{BuildError, BuiltLog, Judges, Problem};
+use super::super::build::{BuildError, BuiltLog, Problem};
+use super::super::judges::Judges;
 use super::letters::Letters;
 use super::transaction::TransactionSettings;
 use crate::checkpoint::Store;

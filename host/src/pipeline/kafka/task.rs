@@ -1,14 +1,15 @@
 //! What is done with the partitions of one task: decoding, all pipelines of the source, positions. On one thread; the same
 //! messages always give the same outputs. In: messages, quiet times. Out: outputs, dead letters, committed positions.
 
+use super::super::reading::{Reading, RowReader};
 use super::committed::Committed;
 use super::delivery::{Broken, Delivery};
 use super::lane::Lane;
 use super::letters::DeadLetters;
 use crate::checkpoint::{Checkpoint, CheckpointError, Position, Store};
-use crate::decode::{DecodeStats, Decoder};
+use crate::decode::DecodeStats;
 use crate::model::time::now_ns;
-use crate::model::{FlowBatch, FlowBatchBuilder, Output};
+use crate::model::{Batch, FlowBatch, Frame, Output};
 use crate::source::kafka::{Messages, Start, TopicPartition};
 use crate::telemetry::SOURCE_REFUSED;
 use metrics::counter;
@@ -37,8 +38,7 @@ struct Part {
 pub(super) struct Task {
     pub(super) source: Arc<str>,
     parts: Vec<Part>,
-    decoder: Box<dyn Decoder>,
-    builder: FlowBatchBuilder,
+    reading: Reading,
     lanes: Vec<Lane>,
     delivery: Delivery,
     letters: Option<DeadLetters>,
@@ -71,7 +71,7 @@ pub(super) struct Checkpoints {
 pub(super) struct Parts {
     pub(super) source: Arc<str>,
     pub(super) starts: Vec<Start>,
-    pub(super) decoder: Box<dyn Decoder>,
+    pub(super) reading: Reading,
     pub(super) lanes: Vec<Lane>,
     pub(super) delivery: Delivery,
     pub(super) letters: Option<DeadLetters>,
@@ -85,7 +85,7 @@ pub(super) struct Parts {
 impl Task {
     /// Goes on where the committed positions stand, with what their checkpoint knows.
     pub(super) fn resume(parts: Parts) -> Self {
-        let Parts { source, starts, mut decoder, mut lanes, delivery, letters, store, plan_digest, every, delay_ns } =
+        let Parts { source, starts, mut reading, mut lanes, delivery, letters, store, plan_digest, every, delay_ns } =
             parts;
         let said: Vec<Committed> = starts.iter().map(|s| Committed::read(&s.metadata)).collect();
         // Partitions that share windows were committed together; where they were not, what they know is no one thing. New
@@ -101,7 +101,7 @@ impl Task {
             (0..starts.len()).for_each(|number| lane.expect(&(source.clone(), number as u32)));
         }
         if let Some(templates) = saved.get("templates")
-            && let Err(error) = decoder.restore(templates)
+            && let Err(error) = reading.restore(templates)
         {
             tracing::warn!(component_id = &*source, "the templates of the checkpoint are not used: {error}");
         }
@@ -113,8 +113,7 @@ impl Task {
         Self {
             source,
             parts,
-            decoder,
-            builder: FlowBatchBuilder::default(),
+            reading,
             lanes,
             delivery,
             letters,
@@ -141,52 +140,93 @@ impl Task {
     /// Messages of one partition.
     pub(super) fn messages(&mut self, at: &TopicPartition, messages: &Messages) {
         let Some(number) = self.number(at) else { return };
-        let mut first = self.parts[number].next;
+        let mut new = Vec::with_capacity(messages.offsets.len());
+        let mut next = self.parts[number].next;
         for (i, (frame, &offset)) in messages.frames.frames.iter().zip(&messages.offsets).enumerate() {
-            let Part { next, seen, .. } = self.parts[number];
             if offset < next {
                 // Delivered twice: its windows have it.
                 counter!(SOURCE_REFUSED, "component_id" => self.source.to_string(), "reason" => "duplicate")
                     .increment(1);
                 continue;
             }
-            if next <= seen && offset >= seen && next > first {
-                // What is read again ends here: outputs of single records are told from here on.
-                self.flush(number, first, next, messages.arrived_ns);
-                first = next;
+            new.push((i, *frame, offset));
+            next = offset + 1;
+        }
+        // What is read again ends where what was seen ends: outputs of single records are told from there on.
+        let seen = self.parts[number].seen;
+        let (again, fresh) = new.split_at(new.partition_point(|(_, _, offset)| *offset < seen));
+        for some in [again, fresh].into_iter().filter(|some| !some.is_empty()) {
+            match self.reading {
+                Reading::Flows(..) => self.flows(number, at, messages, some),
+                Reading::Rows(_) => self.rows(number, at, messages, some),
             }
+        }
+    }
+
+    fn flows(&mut self, number: usize, at: &TopicPartition, messages: &Messages, new: &[(usize, Frame, i64)]) {
+        let Reading::Flows(decoder, builder) = &mut self.reading else { return };
+        let Part { next: first, seen, .. } = self.parts[number];
+        let mut next = first;
+        for (i, frame, offset) in new {
             let bytes = messages.frames.bytes(frame);
-            let before = self.decoder.stats().refusals;
-            let errors = self.letters.is_some().then(|| self.decoder.stats().own_errors());
-            self.decoder.frame(bytes, frame, &mut self.builder);
-            if self.decoder.stats().refusals != before
-                && offset >= seen
+            let before = decoder.stats().refusals;
+            let errors = self.letters.is_some().then(|| decoder.stats().own_errors());
+            decoder.frame(bytes, frame, builder);
+            if decoder.stats().refusals != before
+                && *offset >= seen
                 && let Some((letters, errors)) = self.letters.as_ref().zip(errors)
             {
                 // None: the message only ended the waiting of an earlier one's data.
-                if let Some(reason) = self.decoder.stats().reasons_since(&errors).first() {
-                    letters.send(&self.source, reason.name(), format!("{at}/{offset}"), messages.key(i), bytes);
+                if let Some(reason) = decoder.stats().reasons_since(&errors).first() {
+                    letters.send(&self.source, reason.name(), format!("{at}/{offset}"), messages.key(*i), bytes);
                 }
             }
-            self.parts[number].next = offset + 1;
+            next = offset + 1;
         }
-        let next = self.parts[number].next;
-        self.flush(number, first, next, messages.arrived_ns);
-    }
-
-    /// What was decoded of the positions `first..next` goes to the pipelines.
-    fn flush(&mut self, number: usize, first: i64, next: i64, arrived_ns: u64) {
-        if self.builder.is_empty() {
+        self.parts[number].next = next;
+        if builder.is_empty() {
             self.lanes.iter_mut().for_each(|lane| lane.skip(number, first, next));
             return;
         }
-        let batch = self.builder.finish();
-        if first >= self.parts[number].seen {
+        let batch = builder.finish();
+        if new.first().is_some_and(|(_, _, offset)| *offset >= seen) {
             self.delivery.forward(&Output::Flows(batch.clone()));
         }
-        let source = self.source.clone();
-        let batch = FlowBatch { source, partition: number as u32, arrived_ns: Some(arrived_ns), batch };
+        let (source, arrived_ns) = (self.source.clone(), Some(messages.arrived_ns));
+        let batch = Batch::Flows(FlowBatch { source, partition: number as u32, arrived_ns, batch });
         self.lanes.iter_mut().for_each(|lane| lane.push(&batch, first, next));
+    }
+
+    /// A plugin gets all messages in one call.
+    fn rows(&mut self, number: usize, at: &TopicPartition, messages: &Messages, new: &[(usize, Frame, i64)]) {
+        let Reading::Rows(decoder) = &mut self.reading else { return };
+        let Part { next: first, seen, .. } = self.parts[number];
+        let next = new.last().map_or(first, |(_, _, offset)| offset + 1);
+        self.parts[number].next = next;
+        let frames: Vec<Frame> = new.iter().map(|(_, frame, _)| *frame).collect();
+        let reader = RowReader {
+            source: &self.source,
+            partition: number as u32,
+            arrived_ns: Some(messages.arrived_ns),
+            of_file: false,
+            origin: &at.to_string(),
+        };
+        let mut refused = Vec::new();
+        let batches = reader.read(decoder, &messages.frames, &frames, &mut refused);
+        let is_new = new.first().is_some_and(|(_, _, offset)| *offset >= seen);
+        if let Some(letters) = self.letters.as_ref().filter(|_| is_new) {
+            for refused in refused {
+                let (i, frame, offset) = &new[refused.frame];
+                let bytes = messages.frames.bytes(frame);
+                letters.send(&self.source, &refused.reason, format!("{at}/{offset}"), messages.key(*i), bytes);
+            }
+        }
+        if batches.is_empty() {
+            self.lanes.iter_mut().for_each(|lane| lane.skip(number, first, next));
+        }
+        for batch in batches {
+            self.lanes.iter_mut().for_each(|lane| lane.push(&batch, first, next));
+        }
     }
 
     /// A partition has nothing new at this time of the source's clock.
@@ -217,7 +257,7 @@ impl Task {
     }
 
     fn publish(&mut self) {
-        self.decoder.stats().publish(&mut self.published, &self.source);
+        self.reading.publish(&mut self.published, &self.source);
         self.lanes.iter_mut().for_each(Lane::publish);
         let delay = self.lanes.iter().map(Lane::delay_ns).max().unwrap_or(0);
         self.delay_ns.store(delay, Ordering::Relaxed);
@@ -288,7 +328,7 @@ impl Task {
         let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
         let mut sections = BTreeMap::new();
         self.lanes.iter_mut().for_each(|lane| lane.save(&mut sections));
-        let templates = self.decoder.save();
+        let templates = self.reading.save();
         if !templates.is_empty() {
             sections.insert("templates".into(), templates);
         }

@@ -1,0 +1,182 @@
+//! Sources that receive on threads of their own: sockets and streams. In: a source of the plan. Out: receivers, bound and
+//! ready, with what decodes what they bring. Refused: what cannot be bound or read, and formats that do not come that way.
+
+use super::build::{BuildError, Problem};
+use super::progress::Progress;
+use super::saved::{self, Saved};
+use crate::config::decode_options::{DecodeFormat, DecodeOptions};
+use crate::config::{Component, ConfigError, Plan, code};
+use crate::source::framing::FramingKind;
+use crate::source::tail::{self, TailConfig};
+use crate::source::tcp::{self, TcpConfig};
+use crate::source::udp::{self, UdpConfig};
+use crate::source::unix::{self, UnixConfig, UnixKind};
+use crate::source::{Receive, SourceError};
+use std::fmt::Display;
+
+/// A source's receivers, each with a decoder of its own.
+pub(super) struct Receivers {
+    pub(super) receivers: Vec<(Box<dyn Receive>, Option<Saved>)>,
+    /// Deliveries that may wait before each decoder.
+    pub(super) queue: usize,
+    pub(super) decode: DecodeOptions,
+    /// Whoever sends waits when the engine does: nothing is shed.
+    pub(super) waits: bool,
+    /// Keeps the positions of a source that can be read again.
+    pub(super) progress: Option<Progress>,
+    /// Where it listens, with the kind before it.
+    pub(super) bound: Option<String>,
+}
+
+/// The receivers of a source; `None`: it is none of that kind.
+pub(super) fn build(plan: &Plan, component: &Component) -> Result<Option<Receivers>, BuildError> {
+    let id = &component.id;
+    let store = saved::store(plan);
+    let keep = |lane: String, section| store.as_ref().map(|s| Saved::new(s, lane, section, &plan.digest));
+    let templates = |receivers: Vec<Box<dyn Receive>>| {
+        let saved = |number| keep(saved::socket(id, number), "templates");
+        receivers.into_iter().enumerate().map(|(number, r)| (r, saved(number))).collect()
+    };
+    Ok(Some(if component.kind == udp::DEF.kind {
+        let config: UdpConfig = read(component)?;
+        let (receivers, address) = udp::bind(id, &config)?;
+        Receivers {
+            receivers: templates(receivers.into_iter().map(|r| Box::new(r) as Box<dyn Receive>).collect()),
+            queue: udp::queue_len(&config),
+            decode: config.decode,
+            waits: false,
+            progress: None,
+            bound: Some(format!("udp {address}")),
+        }
+    } else if component.kind == tcp::DEF.kind {
+        let config: TcpConfig = read(component)?;
+        let (receiver, address) = tcp::bind(id, &config).map_err(|e| unusable(id, e))?;
+        let kind = if config.tls.is_some() { "tls" } else { "tcp" };
+        Receivers {
+            receivers: templates(vec![receiver]),
+            queue: tcp::queue(&config),
+            decode: config.decode,
+            waits: true,
+            progress: None,
+            bound: Some(format!("{kind} {address}")),
+        }
+    } else if component.kind == unix::DEF.kind {
+        let config: UnixConfig = read(component)?;
+        Receivers {
+            receivers: templates(vec![unix::bind(id, &config).map_err(|e| unusable(id, e))?]),
+            queue: unix::queue(&config),
+            decode: config.decode,
+            waits: true,
+            progress: None,
+            bound: Some(format!("unix {}", config.path.display())),
+        }
+    } else if component.kind == tail::DEF.kind {
+        let config: TailConfig = read(component)?;
+        let kept = keep(saved::files(id), "positions");
+        if kept.is_none() {
+            tracing::warn!(component_id = &**id, "positions are not kept: `[engine] state_dir` says where");
+        }
+        let known = kept.as_ref().and_then(Saved::load);
+        let opened = tail::open(id, &config, known.as_deref()).or_else(|error| {
+            tracing::warn!(component_id = &**id, "{error}: files are read as at the very first start");
+            tail::open(id, &config, None)
+        });
+        let (receiver, places) = opened.map_err(|e| BuildError::Input(format!("source {id:?}: {e}")))?;
+        Receivers {
+            receivers: templates(vec![receiver]),
+            queue: tail::queue(&config),
+            decode: config.decode,
+            waits: true,
+            progress: kept.map(|kept| Progress::new(places, kept)),
+            bound: None,
+        }
+    } else {
+        return Ok(None);
+    }))
+}
+
+/// How a source's bytes become records, where it is one of these kinds.
+pub(super) fn decode(component: &Component) -> Result<Option<DecodeOptions>, BuildError> {
+    Ok(Some(match component.kind {
+        kind if kind == udp::DEF.kind => read::<UdpConfig>(component)?.decode,
+        kind if kind == tcp::DEF.kind => read::<TcpConfig>(component)?.decode,
+        kind if kind == unix::DEF.kind => read::<UnixConfig>(component)?.decode,
+        kind if kind == tail::DEF.kind => read::<TailConfig>(component)?.decode,
+        _ => return Ok(None),
+    }))
+}
+
+/// What the plan alone tells; with `environment` also the files that it names.
+pub(super) fn problems(plan: &Plan, environment: bool) -> Vec<Problem> {
+    let mut out = Vec::new();
+    for (id, component) in &plan.sources {
+        // What cannot be read was told when the plan was made.
+        let (decode, framing) = if component.kind == tcp::DEF.kind {
+            let Ok(config) = component.config::<TcpConfig>() else { continue };
+            if environment && let Err(BuildError::Problems(more)) = tcp::check(id, &config).map_err(|e| unusable(id, e))
+            {
+                out.extend(more);
+            }
+            (config.decode, config.framing.kind)
+        } else if component.kind == unix::DEF.kind {
+            let Ok(config) = component.config::<UnixConfig>() else { continue };
+            // A datagram is a frame, whatever is in it.
+            let datagrams = config.kind == UnixKind::Datagram;
+            (config.decode, if datagrams { FramingKind::LengthPrefixed } else { config.framing.kind })
+        } else if component.kind == tail::DEF.kind {
+            let Ok(config) = component.config::<TailConfig>() else { continue };
+            out.extend(tail::complaint(&config).map(|why| Problem {
+                code: code::BAD_VALUE,
+                path: format!("sources.{id}.paths"),
+                message: format!("source `{id}`: {why}"),
+                help: Some("name files, such as \"/var/log/flows/*.jsonl\"".to_owned()),
+            }));
+            (config.decode, FramingKind::Newline)
+        } else {
+            continue;
+        };
+        out.extend(format_problem(id, &decode, framing));
+    }
+    out
+}
+
+/// Formats that do not come in frames, or not in these.
+fn format_problem(id: &str, decode: &DecodeOptions, framing: FramingKind) -> Option<Problem> {
+    use DecodeFormat::{Arrow, Csv, Goflow2, Netflow, Parquet, Rawflow};
+    if decode.plugin.is_some() {
+        // What it takes is its own matter.
+        return None;
+    }
+    let format = decode.format.unwrap_or(Netflow);
+    let word = DecodeFormat::ALL.iter().find(|(_, known)| *known == format).map_or("", |(word, _)| word);
+    let (message, help) = match format {
+        Csv | Parquet => (
+            format!("source `{id}`: {word} does not come in frames, each of which can be read alone"),
+            "send JSON (`format = \"jsonl\"`), or read files with a source of type \"file\"",
+        ),
+        Netflow | Rawflow | Goflow2 | Arrow if matches!(framing, FramingKind::Newline | FramingKind::Auto) => (
+            format!("source `{id}`: {word} is binary, and a line break would end a frame in its middle"),
+            "set another `decode.format`, or, for a socket, `framing = { type = \"length_prefixed\" }`",
+        ),
+        _ => return None,
+    };
+    let path = if decode.format.is_some() { format!("sources.{id}.decode.format") } else { format!("sources.{id}") };
+    Some(Problem { code: code::BAD_VALUE, path, message, help: Some(help.to_owned()) })
+}
+
+/// What a file of the configuration is to blame for has a place in the configuration.
+fn unusable(id: &impl Display, error: SourceError) -> BuildError {
+    match &error {
+        SourceError::Unusable { key, .. } => BuildError::Problems(vec![Problem {
+            code: code::SOURCE_UNUSABLE,
+            path: format!("sources.{id}.{key}"),
+            message: error.to_string(),
+            help: None,
+        }]),
+        _ => error.into(),
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(component: &Component) -> Result<T, BuildError> {
+    component.config().map_err(|e: ConfigError| BuildError::Input(e.to_string()))
+}

@@ -1,0 +1,119 @@
+//! Streams of frames over TCP, with or without TLS. In: connections of one port. Out: frames with their sender's address.
+//! What is promised and what is refused is that of every stream (`stream/`). Peers that are gone without a word are found
+//! by keep-alive probes.
+
+use super::framing::Framing;
+use super::stream::{Limits, Listener, StreamReceiver, queue_len};
+use super::tls::{self, TlsConfig};
+use super::{Receive, SourceError};
+use crate::config::decode_options::DecodeOptions;
+use crate::config::registry::ComponentDef;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+/// `type = "tcp"`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TcpConfig {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// What tells frames apart.
+    #[serde(default)]
+    pub framing: Framing,
+    /// Certificate and key. Without it, connections are plain.
+    pub tls: Option<TlsConfig>,
+    /// Connections at a time; further ones are refused and counted.
+    #[serde(default = "default_connections")]
+    pub max_connections: usize,
+    /// A connection that brings no frame for so long is closed. 0: never.
+    #[serde(default)]
+    pub idle_timeout_secs: u32,
+    /// A frame that is not whole so long after its first byte closes its connection. 0: it may take for ever.
+    #[serde(default = "default_frame_timeout")]
+    pub frame_timeout_secs: u32,
+    /// Bytes that wait for decoding; then nothing is read until there is room.
+    #[serde(default = "default_queue")]
+    pub queue_bytes: usize,
+    /// What frames are.
+    #[serde(default)]
+    pub decode: DecodeOptions,
+}
+
+pub(super) fn default_connections() -> usize {
+    1024
+}
+pub(super) fn default_frame_timeout() -> u32 {
+    60
+}
+pub(super) fn default_queue() -> usize {
+    16 << 20
+}
+
+/// The component.
+pub const DEF: ComponentDef = ComponentDef::new::<TcpConfig>(
+    "tcp",
+    "frames over TCP and TLS: lines, octet-counted (RFC 6587, RFC 5425) or behind their length",
+    "listen = \"0.0.0.0:6514\"\nframing = { type = \"newline\" }\ntls = { cert = \"server.pem\", key = \"server.key\" }\ndecode = { format = \"jsonl\" }\n",
+)
+.with_paths(&["tls.cert", "tls.key", "tls.client_ca"]);
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Reads certificates and keys; fails as [`bind`] would.
+pub fn check(id: &str, config: &TcpConfig) -> Result<(), SourceError> {
+    acceptor(id, config).map(drop)
+}
+
+fn acceptor(id: &str, config: &TcpConfig) -> Result<Option<TlsAcceptor>, SourceError> {
+    config
+        .tls
+        .as_ref()
+        .map(tls::acceptor)
+        .transpose()
+        .map_err(|tls::Unusable { key, path, why }| SourceError::Unusable { id: id.to_owned(), key, path, why })
+}
+
+/// Listens; nothing is accepted yet. The second value is the address bound (port 0 resolved).
+pub fn bind(id: &str, config: &TcpConfig) -> Result<(Box<dyn Receive>, SocketAddr), SourceError> {
+    let tls = acceptor(id, config)?;
+    let limits = Limits {
+        framing: config.framing,
+        max_connections: config.max_connections,
+        idle: limit(config.idle_timeout_secs),
+        frame: limit(config.frame_timeout_secs),
+    };
+    let mut bound = config.listen;
+    let receiver = StreamReceiver::new(id, tls, limits, || {
+        let listener = TcpListener::from_std(listen(config.listen)?)?;
+        bound = listener.local_addr()?;
+        Ok(Listener::Tcp(listener))
+    });
+    let bind = |source| SourceError::Bind { id: id.to_owned(), listen: config.listen, source };
+    Ok((Box::new(receiver.map_err(bind)?), bound))
+}
+
+/// Batches that may wait between the connections and the decoder.
+pub fn queue(config: &TcpConfig) -> usize {
+    queue_len(config.queue_bytes)
+}
+
+pub(super) fn limit(secs: u32) -> Option<Duration> {
+    (secs > 0).then(|| Duration::from_secs(secs.into()))
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart need not wait for the last connections of the process before; who still listens keeps the port.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
