@@ -15,8 +15,19 @@ fn completion_knows_every_verb() {
     // Verbs are indented by two; what is indented further goes on with a description.
     let verb = |line| str::strip_prefix(line, "  ").filter(|l| !l.starts_with(' ')).and_then(|l| l.split(' ').next());
     let verbs: Vec<&str> = commands.lines().take_while(|l| !l.is_empty()).filter_map(verb).collect();
-    for verb in ["run", "validate", "decode", "replay", "train", "evaluate", "model", "generate", "list", "completion"]
-    {
+    for verb in [
+        "run",
+        "validate",
+        "decode",
+        "replay",
+        "train",
+        "evaluate",
+        "model",
+        "plugin",
+        "generate",
+        "list",
+        "completion",
+    ] {
         assert!(verbs.contains(&verb), "{verb} is not in the help: {help}");
     }
     for shell in ["bash", "zsh", "fish"] {

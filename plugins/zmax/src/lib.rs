@@ -88,8 +88,9 @@ impl Detector for ZMax {
     }
 }
 
-/// Rows of one turn of the loop: eight times what `Lanes` takes, so that sums leave their registers less often.
-const TURN: usize = 8 * Lanes::LEN;
+/// Rows of one turn of the loop. Two times what `Lanes` takes is fastest in the sandbox: sums leave their registers at the
+/// end of a turn, and more than that no longer fits them.
+const TURN: usize = 2 * Lanes::LEN;
 
 impl Level {
     /// Raises scores; sums of distances and of their squares.
