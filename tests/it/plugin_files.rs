@@ -76,7 +76,10 @@ pub fn frame(features: &[(&str, &[f64])]) -> FeatureFrame {
 fn a_plugin_says_who_it_is() {
     let plugin = host().load(&plan("threshold")).unwrap();
     let info = plugin.info();
-    assert_eq!((&*info.name, &*info.version, &*info.api_version), ("threshold", "0.1.0", kaminari::plugin::API_VERSION));
+    assert_eq!(
+        (&*info.name, &*info.version, &*info.api_version),
+        ("threshold", "0.1.0", kaminari::plugin::API_VERSION)
+    );
     assert_eq!((plugin.label().as_ref(), info.digest.len()), ("threshold@0.1.0", 64));
     let schema: serde_json::Value = serde_json::from_str(&info.config_schema).unwrap();
     assert!(schema["properties"]["adaptive"].is_object(), "{schema}");

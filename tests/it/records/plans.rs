@@ -28,17 +28,16 @@ fn mistakes_have_their_place() {
     assert!(complaint(&good).starts_with("ok"), "{}", complaint(&good));
     for (from, to, texts) in [
         // The plugin's own words, at its own key.
-<<<<<<< HEAD
-        ("config = { sum = \"sum\" }", "config = { summe = \"sum\" }", vec!["pipeline `p` (roles@0.1.0): `summe`: unknown field", "`sum`"]),
-        ("decode = { plugin = \"roles\" }", "decode = { plugin = \"roles\", config = { trap = 1 } }", vec!["source `in`", "trap"]),
-=======
-        ("config = { sum = \"sum\" }", "config = { summe = \"sum\" }", vec!["pipelines.p.records.extract", "summe"]),
+        (
+            "config = { sum = \"sum\" }",
+            "config = { summe = \"sum\" }",
+            vec!["pipeline `p` (roles@0.1.0): `summe`: unknown field", "`sum`"],
+        ),
         (
             "decode = { plugin = \"roles\" }",
             "decode = { plugin = \"roles\", config = { trap = 1 } }",
             vec!["source `in`", "trap"],
         ),
->>>>>>> kit
         // Names.
         (
             "decode = { plugin = \"roles\" }",
