@@ -5,6 +5,7 @@
 
 use super::batch::Account;
 use super::bindings::kaminari::plugin::common;
+use super::deadline::Overdue;
 use super::error::{CallError, CallErrorKind};
 use super::inference::{Followed, Inference, ModelInUse, RawScores};
 use super::limits::*;
@@ -36,6 +37,7 @@ pub struct State {
     pub(super) table: ResourceTable,
     pub(super) account: Account,
     pub(super) limiter: Limiter,
+    pub(super) overdue: Overdue,
     stdout: Tail,
     stderr: Tail,
     pub(super) logs: LogBudget,
@@ -76,6 +78,7 @@ impl State {
             table,
             account: Account::default(),
             limiter: Limiter::new(memory_cap),
+            overdue: Overdue::default(),
             stdout,
             stderr,
             logs: LogBudget::new(Instant::now()),
@@ -228,6 +231,7 @@ impl PluginInstance {
 
 /// Starts the clock of one call.
 pub(super) fn arm(store: &mut Store<State>, ms: u64) {
+    store.data_mut().overdue = Overdue::default();
     // One more: the current period has begun already.
     store.set_epoch_deadline(ms.div_ceil(TICK.as_millis() as u64) + 1);
 }

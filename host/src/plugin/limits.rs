@@ -7,6 +7,10 @@ use wasmtime::{Error, ResourceLimiter};
 /// its thread for longer.
 pub const TICK: Duration = Duration::from_millis(10);
 
+/// Ticks for which a call that is past its deadline is watched: it is stopped when it has computed for half of them. One that
+/// was not given the processor before, on a machine that is overloaded or stood still, comes back in that time.
+pub const PROOF_TICKS: u64 = 5;
+
 /// Core instances of one component. A Rust guest has 3 (itself and two shims); adapters of other languages add a few.
 pub const INSTANCES: usize = 32;
 

@@ -1,5 +1,6 @@
 //! A plugin that was read, checked, compiled and asked who it is: instances come from here.
 
+use super::deadline;
 use super::error::{CallError, PluginError};
 use super::guarded::Use;
 use super::host::{PluginHost, Ticker};
@@ -210,7 +211,7 @@ impl LoadedPlugin {
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(BYTES_OUT);
         store.set_max_component_handles(HANDLES);
-        store.epoch_deadline_trap();
+        deadline::watch(&mut store);
         arm(&mut store, SETUP_DEADLINE_MS);
         let made = self.pre.instantiate(&mut store).and_then(|instance| self.exports.bind(&mut store, &instance));
         match made {

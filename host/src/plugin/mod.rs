@@ -12,6 +12,7 @@ mod cache;
 mod checkpoint;
 mod compat;
 mod data;
+mod deadline;
 mod decode_call;
 mod detect_call;
 mod error;

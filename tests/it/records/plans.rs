@@ -81,7 +81,7 @@ fn mistakes_have_their_place() {
         (
             "type = \"tumbling\"",
             "type = \"tumbling\", event_time = \"spread\"",
-            vec!["`spread` is no value", "`record` or `received`"],
+            vec!["`spread` is no value", "`record`, `received`"],
         ),
         // Grants.
         ("state = [\"seen\"]", "state = [\"\"]", vec!["no name of a bucket"]),
