@@ -321,7 +321,8 @@ mod tests {
         let text = "window_start,addr,name,bytes\n0,192.0.2.1,a,1\n0,,b,\n10,2001:db8::1,7,3\n";
         let found = Input { path: "a.csv".into(), text: text.into() }.records().unwrap();
         let types: Vec<_> = found[0].rows.schema().fields().iter().map(|f| f.data_type().clone()).collect();
-        assert_eq!(types, [DataType::FixedSizeBinary(16), DataType::Utf8, DataType::Float64]);
+        // By name: addr, bytes, name.
+        assert_eq!(types, [DataType::FixedSizeBinary(16), DataType::Float64, DataType::Utf8]);
         assert_eq!((found.len(), found[0].rows.num_rows(), found[0].rows.column(0).null_count()), (2, 2, 1));
     }
 

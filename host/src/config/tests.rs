@@ -356,7 +356,7 @@ fn the_reference_configuration_names_every_key() {
     for line in text.lines() {
         let line = line.trim_start_matches(['#', ' ']);
         if let Some(header) = line.strip_prefix('[').and_then(|l| l.split(']').next()) {
-            let mut parts = header.split('.');
+            let mut parts = header.splitn(3, '.');
             let (top, _name, below) = (parts.next().unwrap_or(""), parts.next(), parts.next());
             section = below.map_or(top.to_owned(), |b| format!("{top}.{b}"));
         }
