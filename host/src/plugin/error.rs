@@ -1,6 +1,8 @@
 //! What may go wrong with a plugin. Every text names the plugin, its version where it is known, and the cause.
 
 use super::bindings::kaminari::plugin::common;
+use super::limits::LOG_BYTES;
+use super::services::plain;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -225,14 +227,16 @@ impl fmt::Display for PluginReply {
 
 impl From<common::Error> for PluginReply {
     fn from(e: common::Error) -> Self {
+        // They go to logs, terminals and the API.
+        let text = |m: String| plain(&m, LOG_BYTES).into_owned();
         match e {
-            common::Error::Config(c) => PluginReply::Config { path: c.path, message: c.message },
-            common::Error::Schema(m) => PluginReply::Schema(m),
-            common::Error::Denied(m) => PluginReply::Denied(m),
-            common::Error::NotFound(m) => PluginReply::NotFound(m),
-            common::Error::Quota(m) => PluginReply::Quota(m),
-            common::Error::Retry(m) => PluginReply::Retry(m),
-            common::Error::Other(m) => PluginReply::Other(m),
+            common::Error::Config(c) => PluginReply::Config { path: text(c.path), message: text(c.message) },
+            common::Error::Schema(m) => PluginReply::Schema(text(m)),
+            common::Error::Denied(m) => PluginReply::Denied(text(m)),
+            common::Error::NotFound(m) => PluginReply::NotFound(text(m)),
+            common::Error::Quota(m) => PluginReply::Quota(text(m)),
+            common::Error::Retry(m) => PluginReply::Retry(text(m)),
+            common::Error::Other(m) => PluginReply::Other(text(m)),
         }
     }
 }
