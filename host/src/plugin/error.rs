@@ -122,6 +122,9 @@ pub struct CallError {
     pub kind: CallErrorKind,
 }
 
+/// The calls about data.
+const WORK: [&str; 3] = ["decode", "extract", "detect"];
+
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CallErrorKind {
@@ -198,7 +201,12 @@ impl fmt::Display for CallError {
         write!(f, "plugin {}: `{}` ", self.plugin, self.call)?;
         match &self.kind {
             CallErrorKind::Trap { message } => write!(f, "trapped: {message}"),
-            CallErrorKind::Deadline { ms } => write!(f, "missed its deadline of {ms} ms"),
+            CallErrorKind::Deadline { ms } => {
+                write!(f, "missed its deadline of {ms} ms")?;
+                // The operator's own; those of other calls are fixed.
+                let set = if WORK.contains(&self.call) { " (`limits.deadline_ms`)" } else { "" };
+                f.write_str(set)
+            }
             CallErrorKind::OutOfMemory { bytes, cap } => {
                 write!(f, "ran out of memory: it asked for {bytes} bytes, its cap is {cap} (`limits.memory_bytes`)")
             }
