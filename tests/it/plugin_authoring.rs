@@ -100,6 +100,29 @@ fn the_guide_works_as_it_stands() {
     assert!(here.join("dist/crowd.wasm").is_file());
 }
 
+/// The guide has the third role.
+#[test]
+fn sources_and_extractors_of_the_templates_pass_their_scenarios() {
+    let dir = tempfile::tempdir().unwrap();
+    for (role, scenario) in [("source-decoder", "lines: ok, 4 lines"), ("feature-extractor", "sums: ok, 3 lines")] {
+        let output =
+            shell(&format!("kaminari plugin new --role {role} {role}; kaminari plugin test {role}"), dir.path());
+        assert!(output.status.success() && told(&output).contains(scenario), "{}", told(&output));
+        let wasm = format!("{role}/dist/{role}.wasm");
+        let output = run(&["plugin", "inspect", &wasm, "--format", "json"], dir.path());
+        let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(found["roles"], serde_json::json!([role]));
+        // A scenario of another role is refused, not passed.
+        let other = dir.path().join(role).join("tests/other");
+        std::fs::create_dir(&other).unwrap();
+        let (file, text) =
+            if role == "source-decoder" { ("input.csv", "key,x\n192.0.2.1,1\n") } else { ("input.txt", "x\n") };
+        std::fs::write(other.join(file), text).unwrap();
+        let output = run(&["plugin", "test", role, "--bless"], dir.path());
+        assert!(!output.status.success() && told(&output).contains("is no "), "{}", told(&output));
+    }
+}
+
 fn run(args: &[&str], dir: &Path) -> Output {
     kaminari().args(args).current_dir(dir).output().unwrap()
 }

@@ -69,6 +69,10 @@ pub fn input(scenario: &str) -> Option<(&'static str, String)> {
         "ipv6" => ipv6(),
         "interface" => interface(),
         "feature-rows" => return Some(("input.csv", feature_rows())),
+        "metric-unlikely" => return Some(("input.csv", metric_unlikely())),
+        "metric-deviation" => return Some(("input.csv", metric_deviation())),
+        "metric-shift" => return Some(("input.csv", metric_shift())),
+        "metrics-odd-together" => return Some(("input.csv", metrics_odd_together())),
         _ => return None,
     };
     Some(("input.csv", csv(&flows)))
@@ -232,4 +236,47 @@ fn feature_rows() -> String {
         writeln!(out, "{},{flows},{udp},\"a, b\"", START_MS / 1000 + window * 10).unwrap();
     }
     out
+}
+
+/// A column of a metric, a row every five minutes, times without a zone.
+fn metric(header: &str, rows: u64, values: impl Fn(u64) -> String) -> String {
+    let mut out = format!("timestamp,{header}\n");
+    for row in 0..rows {
+        let minutes = row * 5;
+        let (day, hour, minute) = (1 + minutes / 1440, minutes / 60 % 24, minutes % 60);
+        writeln!(out, "2026-01-{day:02} {hour:02}:{minute:02}:00,{}", values(row)).unwrap();
+    }
+    out
+}
+
+/// From 0 to 12, in no order that is seen.
+fn noise(row: u64) -> u64 {
+    row * 7919 % 13
+}
+
+/// Up and down by 500 within 10 hours; row 540 is beyond all that.
+fn metric_unlikely() -> String {
+    let wave = |row: u64| (row % 120).min(120 - row % 120) * 500 / 60;
+    metric("value", 600, |row| if row == 540 { "900".into() } else { (100 + wave(row) + noise(row)).to_string() })
+}
+
+/// About 106, three rows of 300.
+fn metric_deviation() -> String {
+    metric("value", 200, |row| if (120..123).contains(&row) { "300".into() } else { (100 + noise(row)).to_string() })
+}
+
+/// About 106, from row 150 on 5 more: no row by itself is out of the ordinary.
+fn metric_shift() -> String {
+    metric("value", 250, |row| (100 + noise(row) + if row >= 150 { 5 } else { 0 }).to_string())
+}
+
+/// Load and latency rise and fall together; in rows 350 to 352 there is little load and high latency.
+fn metrics_odd_together() -> String {
+    metric("load,latency_ms", 400, |row| match row {
+        350..353 => "50,950".into(),
+        _ => {
+            let load = row * 7919 % 1000;
+            format!("{load},{}", load + noise(row))
+        }
+    })
 }

@@ -1,5 +1,6 @@
 //! What may go wrong with a plugin's folder, and what to do.
 
+use crate::plugin::Role;
 use std::path::{Path, PathBuf};
 
 /// A plugin could not be made, built or tested.
@@ -21,6 +22,16 @@ pub enum AuthoringError {
     /// No package may be called so.
     #[error("`{0}` is no name for a plugin: lower-case letters, digits and `-`, a letter first, at most 64")]
     Name(String),
+    /// Not every role has a template in every language.
+    #[error(
+        "there is no template of a {role} in {language}: --lang rust has one for every role; `kaminari plugin wit` prints the contract"
+    )]
+    NoTemplate {
+        /// What it would be.
+        role: Role,
+        /// What it would be written in.
+        language: &'static str,
+    },
     /// Nothing tells the language.
     #[error("{} is no plugin's folder: it has no Cargo.toml, app.py or app.js (`kaminari plugin new` makes one)", .0.display())]
     NoProject(PathBuf),

@@ -2,7 +2,10 @@
 //! does not have is not compared; numbers may differ by a tolerance.
 
 use super::input::Batch;
+use super::row;
 use crate::model::Verdict;
+use crate::plugin::DecodedRows;
+use arrow_array::RecordBatch;
 use serde_json::{Map, Value, json};
 use std::fmt;
 
@@ -36,6 +39,29 @@ impl Line {
         Self(line)
     }
 
+    /// The rows that an extractor made of a window.
+    pub fn extracted(batch: &Batch, features: &RecordBatch) -> Vec<Self> {
+        let line = |row: Map<String, Value>| {
+            Self(
+                [("window_start".into(), seconds(batch.window.start_ns)), ("row".into(), row.into())]
+                    .into_iter()
+                    .collect(),
+            )
+        };
+        row::rows(features).into_iter().map(line).collect()
+    }
+
+    /// The rows that a source made of frames, and the frames that it refused (from 1, as lines are).
+    pub fn decoded(decoded: &DecodedRows) -> Vec<Self> {
+        let rows = decoded.rows.as_ref().map(row::rows).unwrap_or_default();
+        let rows = rows.into_iter().map(|row| Self([("row".to_owned(), row.into())].into_iter().collect()));
+        let refused = decoded.rejected.iter().map(|(frame, reason)| {
+            let fields = [("frame".to_owned(), (frame + 1).into()), ("rejected".to_owned(), reason.as_str().into())];
+            Self(fields.into_iter().collect())
+        });
+        rows.chain(refused).collect()
+    }
+
     /// The rows of a verdict.
     pub fn rows(batch: &Batch, verdict: &Verdict) -> Vec<Self> {
         let row = |(row, entity): (usize, &String)| {
@@ -55,14 +81,15 @@ impl Line {
     }
 
     /// When, who, how much: as a person reads it.
-    const ORDER: [&str; 5] = ["window_start", "key", "score", "alerts", "error"];
+    const ORDER: [&str; 8] = ["window_start", "key", "frame", "score", "alerts", "row", "rejected", "error"];
 
     fn title(&self) -> String {
         let text = |name: &str| self.0.get(name).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
         match (text("window_start"), text("key")) {
             (Some(start), Some(key)) => format!("window {start}, {key}"),
             (Some(start), None) => format!("window {start}"),
-            _ => "at the start".into(),
+            _ if self.0.contains_key("error") => "at the start".into(),
+            _ => text("frame").map_or("a row".into(), |frame| format!("frame {frame}")),
         }
     }
 }
@@ -100,7 +127,7 @@ fn seconds(ns: u64) -> Value {
 }
 
 /// Nine digits: more say nothing to a reader, and differ between languages. What is not finite is null.
-fn rounded(x: f64) -> Value {
+pub(super) fn rounded(x: f64) -> Value {
     format!("{x:.8e}").parse::<f64>().ok().filter(|x| x.is_finite()).map_or(Value::Null, Value::from)
 }
 

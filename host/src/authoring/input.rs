@@ -1,15 +1,18 @@
-//! What a plugin under test sees. Comes in: CSV or JSON lines, a row per entity and window; goes out: one batch per
-//! window. Columns with a meaning: `window_start` (seconds since the epoch, or RFC 3339; 0), `window_secs` (10),
-//! `revision` (0), `partial` (false), and the entity: `key`, or the name of a level such as `dst_addr`. All others are
-//! features; an empty one is NaN. Refused: rows without an entity, texts where numbers are due.
+//! What a plugin under test sees. For a source a line per frame (`input.txt`, or `input.hex` for bytes); for others CSV or
+//! JSON lines, a row each; goes out: frames, or one batch per window. Columns with a meaning: `window_start` (seconds
+//! since the epoch, or RFC 3339; 0), `window_secs` (10), `revision` (0), `partial` (false) and, for detectors, the entity:
+//! `key`, or the name of a level such as `dst_addr`. All others are a detector's features (an empty one is NaN), or an
+//! extractor's columns: numbers, addresses or text. Refused: rows without an entity, texts where numbers are due.
 
 use super::error::AuthoringError;
-use crate::model::{Addr, EntityKey, KeyKind, WindowInfo};
-use arrow_array::{ArrayRef, FixedSizeBinaryArray, Float64Array, RecordBatch};
+use crate::model::frames::NO_PEER;
+use crate::model::time::SECOND;
+use crate::model::{Addr, EntityKey, FrameBatch, KeyKind, WindowInfo};
+use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, Float64Array, RecordBatch, StringArray};
 use arrow_buffer::Buffer;
 use arrow_schema::{DataType, Field, Schema};
 use serde_json::{Map, Value};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Feature rows of one window.
@@ -17,19 +20,82 @@ use std::sync::Arc;
 pub struct Batch {
     /// The span.
     pub window: WindowInfo,
-    /// The entity of each row, as it was written.
+    /// The entity of each row, as it was written; none where there are none.
     pub entities: Vec<String>,
-    /// `key` and the features.
+    /// `key` and the features, or other columns.
     pub rows: RecordBatch,
 }
 
 const WINDOW_SECS: f64 = 10.0;
 
-/// Reads an input; `.csv`, else JSON lines.
-pub fn parse(path: &Path, text: &str) -> Result<Vec<Batch>, AuthoringError> {
-    let rows = if path.extension().is_some_and(|e| e == "csv") { csv(text) } else { json_lines(text) };
-    let rows = rows.map_err(|message| AuthoringError::file(path, message))?;
-    batches(rows).map_err(|message| AuthoringError::file(path, message))
+/// A file and its text.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// File.
+    pub path: PathBuf,
+    /// All of it.
+    pub text: String,
+}
+
+impl Input {
+    /// Names of the file in a scenario's folder.
+    pub const NAMES: [&str; 4] = ["input.csv", "input.jsonl", "input.txt", "input.hex"];
+
+    fn is(&self, extension: &str) -> bool {
+        self.path.extension().is_some_and(|e| e == extension)
+    }
+
+    /// Whether it is frames rather than rows.
+    pub fn is_frames(&self) -> bool {
+        self.is("txt") || self.is("hex")
+    }
+
+    /// One frame per line, each received a second after the one before.
+    pub fn frames(&self) -> Result<FrameBatch, AuthoringError> {
+        let mut frames = FrameBatch::default();
+        for (n, line) in self.text.lines().enumerate() {
+            let bytes = if self.is("hex") { hex(line) } else { Some(line.as_bytes().to_vec()) };
+            let wrong = || AuthoringError::file(&self.path, format!("line {}: not pairs of hexadecimal digits", n + 1));
+            frames.push(&bytes.ok_or_else(wrong)?, NO_PEER, (n as u64 + 1) * SECOND);
+        }
+        Ok(frames)
+    }
+
+    /// Rows of features by window, each of an entity.
+    pub fn features(&self) -> Result<Vec<Batch>, AuthoringError> {
+        self.windows(|rows| {
+            let features = names(&rows, is_ours);
+            read_all(&rows, |row| read_row(row, &features))?.chunk_by(same).map(|rows| batch(rows, &features)).collect()
+        })
+    }
+
+    /// Rows of any columns by window.
+    pub fn records(&self) -> Result<Vec<Batch>, AuthoringError> {
+        self.windows(|rows| {
+            let columns = names(&rows, is_window);
+            let read = read_all(&rows, |row| {
+                let values: Vec<Value> = columns.iter().map(|name| row.get(name).cloned().unwrap_or_default()).collect();
+                Ok((window(row)?, values))
+            })?;
+            let kinds: Vec<Kind> =
+                (0..columns.len()).map(|at| Kind::of(read.iter().map(|(_, row)| &row[at]))).collect();
+            read.chunk_by(|a, b| a.0 == b.0).map(|rows| records(rows, &columns, &kinds)).collect()
+        })
+    }
+
+    fn windows(
+        &self,
+        batches: impl FnOnce(Vec<Row>) -> Result<Vec<Batch>, String>,
+    ) -> Result<Vec<Batch>, AuthoringError> {
+        let rows = if self.is("csv") { csv(&self.text) } else { json_lines(&self.text) };
+        rows.and_then(batches).map_err(|message| AuthoringError::file(&self.path, message))
+    }
+}
+
+fn hex(line: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = line.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
+    let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    (digits.len() % 2 == 0).then(|| pairs.collect())?
 }
 
 /// A row with the line that it stands on.
@@ -62,19 +128,71 @@ fn json_lines(text: &str) -> Result<Vec<Row>, String> {
     lines.map(read).collect()
 }
 
-fn batches(rows: Vec<Row>) -> Result<Vec<Batch>, String> {
-    let mut features: Vec<String> = Vec::new();
+/// Columns in the order in which they come first.
+fn names(rows: &[Row], left_out: fn(&str) -> bool) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
     for name in rows.iter().flat_map(|(_, row)| row.keys()) {
-        if !is_ours(name) && !features.contains(name) {
-            features.push(name.clone());
+        if !left_out(name) && !names.contains(name) {
+            names.push(name.clone());
         }
     }
-    let mut read = Vec::new();
-    for (line, row) in &rows {
-        read.push(read_row(row, &features).map_err(|message| format!("line {line}: {message}"))?);
+    names
+}
+
+fn read_all<T>(rows: &[Row], read: impl Fn(&Map<String, Value>) -> Result<T, String>) -> Result<Vec<T>, String> {
+    rows.iter().map(|(line, row)| read(row).map_err(|message| format!("line {line}: {message}"))).collect()
+}
+
+fn same(a: &ReadRow, b: &ReadRow) -> bool {
+    a.window == b.window
+}
+
+/// What all values of a column are.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Kind {
+    Number,
+    Address,
+    Text,
+}
+
+impl Kind {
+    fn of<'a>(values: impl Iterator<Item = &'a Value> + Clone) -> Self {
+        let address = |v: &Value| v.as_str().is_some_and(|text| text.parse::<Addr>().is_ok());
+        let mut present = values.filter(|v| !v.is_null());
+        if present.clone().all(|v| v.is_number() || v.is_boolean()) {
+            Kind::Number
+        } else if present.all(address) {
+            Kind::Address
+        } else {
+            Kind::Text
+        }
     }
-    let same = |a: &ReadRow, b: &ReadRow| a.window == b.window;
-    read.chunk_by(same).map(|rows| batch(rows, &features)).collect()
+}
+
+fn records(rows: &[(WindowInfo, Vec<Value>)], names: &[String], kinds: &[Kind]) -> Result<Batch, String> {
+    let (mut fields, mut columns) = (Vec::new(), Vec::<ArrayRef>::new());
+    for (at, (name, kind)) in names.iter().zip(kinds).enumerate() {
+        let values = rows.iter().map(|(_, row)| &row[at]);
+        let column: ArrayRef = match kind {
+            Kind::Number => {
+                let number = |v: &Value| v.as_f64().or(v.as_bool().map(|b| f64::from(u8::from(b))));
+                Arc::new(values.map(number).collect::<Float64Array>())
+            }
+            Kind::Address => {
+                let addr = |v: &Value| v.as_str().and_then(|text| Some(text.parse::<Addr>().ok()?.0));
+                let found = FixedSizeBinaryArray::try_from_sparse_iter_with_size(values.map(addr), 16);
+                Arc::new(found.map_err(|e| e.to_string())?)
+            }
+            Kind::Text => {
+                let text = |v: &Value| (!v.is_null()).then(|| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+                Arc::new(values.map(text).collect::<StringArray>())
+            }
+        };
+        fields.push(Field::new(name, column.data_type().clone(), true));
+        columns.push(column);
+    }
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|e| e.to_string())?;
+    Ok(Batch { window: rows[0].0, entities: Vec::new(), rows: batch })
 }
 
 struct ReadRow {
@@ -84,35 +202,44 @@ struct ReadRow {
     values: Vec<f64>,
 }
 
-fn is_ours(name: &str) -> bool {
-    matches!(name, "window_start" | "window_secs" | "revision" | "partial" | "key")
-        || KeyKind::from_name(name).is_some()
+fn is_window(name: &str) -> bool {
+    matches!(name, "window_start" | "window_secs" | "revision" | "partial")
 }
 
-fn read_row(row: &Map<String, Value>, features: &[String]) -> Result<ReadRow, String> {
-    let number = |name: &str, default: f64| match row.get(name) {
+fn is_ours(name: &str) -> bool {
+    is_window(name) || name == "key" || KeyKind::from_name(name).is_some()
+}
+
+fn number(row: &Map<String, Value>, name: &str, default: f64) -> Result<f64, String> {
+    match row.get(name) {
         None | Some(Value::Null) => Ok(default),
         Some(Value::Bool(b)) => Ok(f64::from(u8::from(*b))),
         Some(value) => value.as_f64().ok_or_else(|| format!("`{name}` is {value}, not a number")),
-    };
+    }
+}
+
+fn read_row(row: &Map<String, Value>, features: &[String]) -> Result<ReadRow, String> {
+    let (entity, key) = entity(row)?;
+    let values = features.iter().map(|name| number(row, name, f64::NAN)).collect::<Result<_, _>>()?;
+    Ok(ReadRow { window: window(row)?, entity, key, values })
+}
+
+fn window(row: &Map<String, Value>) -> Result<WindowInfo, String> {
     let start_ns = match row.get("window_start") {
         Some(Value::String(text)) => {
             let time: jiff::Timestamp =
                 text.parse().map_err(|e| format!("`window_start` is {text:?}: {e}; write seconds or RFC 3339"))?;
             u64::try_from(time.as_nanosecond()).map_err(|_| "`window_start` is before 1970")?
         }
-        _ => (number("window_start", 0.0)? * 1e9).round() as u64,
+        _ => (number(row, "window_start", 0.0)? * 1e9).round() as u64,
     };
-    let end_ns = start_ns.saturating_add((number("window_secs", WINDOW_SECS)? * 1e9).round() as u64);
+    let end_ns = start_ns.saturating_add((number(row, "window_secs", WINDOW_SECS)? * 1e9).round() as u64);
     let partial = match row.get("partial") {
         Some(Value::String(text)) if text == "true" || text == "false" => text == "true",
-        _ => number("partial", 0.0)? != 0.0,
+        _ => number(row, "partial", 0.0)? != 0.0,
     };
-    let revision = number("revision", 0.0)? as u32;
-    let (entity, key) = entity(row)?;
-    let values = features.iter().map(|name| number(name, f64::NAN)).collect::<Result<_, _>>()?;
-    let window = WindowInfo { start_ns, end_ns, revision, watermark_ns: end_ns, partial };
-    Ok(ReadRow { window, entity, key, values })
+    let revision = number(row, "revision", 0.0)? as u32;
+    Ok(WindowInfo { start_ns, end_ns, revision, watermark_ns: end_ns, partial })
 }
 
 fn entity(row: &Map<String, Value>) -> Result<(String, EntityKey), String> {
@@ -166,7 +293,7 @@ mod tests {
     use arrow_array::types::Float64Type;
 
     fn read(name: &str, text: &str) -> Result<Vec<Batch>, String> {
-        parse(Path::new(name), text).map_err(|e| e.to_string())
+        Input { path: name.into(), text: text.into() }.features().map_err(|e| e.to_string())
     }
 
     #[test]
@@ -186,6 +313,26 @@ mod tests {
         let bytes = csv[0].rows.column_by_name("bytes").unwrap().as_primitive::<Float64Type>().values().clone();
         assert!(bytes[0].is_nan() && bytes[1] == 5.0);
         assert_eq!((csv[1].window.start_ns, csv[1].window.end_ns), (10_000_000_000, 20_000_000_000));
+    }
+
+    #[test]
+    fn records_have_the_types_that_their_values_have() {
+        let text = "window_start,addr,name,bytes\n0,192.0.2.1,a,1\n0,,b,\n10,2001:db8::1,7,3\n";
+        let found = Input { path: "a.csv".into(), text: text.into() }.records().unwrap();
+        let types: Vec<_> = found[0].rows.schema().fields().iter().map(|f| f.data_type().clone()).collect();
+        assert_eq!(types, [DataType::FixedSizeBinary(16), DataType::Utf8, DataType::Float64]);
+        assert_eq!((found.len(), found[0].rows.num_rows(), found[0].rows.column(0).null_count()), (2, 2, 1));
+    }
+
+    #[test]
+    fn frames_are_lines() {
+        let read = |path: &str, text: &str| Input { path: path.into(), text: text.into() }.frames();
+        let frames = read("a.txt", "one\n\nthree").unwrap();
+        let found: Vec<_> = frames.frames.iter().map(|f| (frames.bytes(f), f.received_ns / SECOND)).collect();
+        assert_eq!(found, [(&b"one"[..], 1), (b"", 2), (b"three", 3)]);
+        let frames = read("a.hex", "00 ff0a").unwrap();
+        assert_eq!(frames.bytes(&frames.frames[0]), [0, 255, 10]);
+        assert!(read("a.hex", "0").unwrap_err().to_string().contains("line 1"));
     }
 
     #[test]

@@ -7,14 +7,15 @@ mod error;
 mod expected;
 mod input;
 mod project;
+mod row;
 mod scenario;
 mod template;
 
 pub use build::{Built, build};
 pub use error::AuthoringError;
 pub use expected::{Difference, Line, Tolerance};
-pub use input::{Batch, parse as parse_input};
-pub use project::{Language, Project, Role};
+pub use input::{Batch, Input};
+pub use project::{Grants, Language, Project};
 pub use scenario::{Outcome, Scenario};
 pub use template::{New, Sdk, create};
 

@@ -3,23 +3,17 @@
 
 use super::error::{AuthoringError, read};
 use crate::config::PluginLimits;
+use crate::plugin::Role;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// What a plugin is to the engine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub enum Role {
-    /// Feature rows of one window in, scores and alerts out
-    Detector,
-}
-
-impl Role {
-    /// The world of the contract that such plugins are built against.
-    pub const fn world(self) -> &'static str {
-        match self {
-            Role::Detector => "detector-plugin",
-        }
+/// The world of the contract that plugins of a role are built against.
+pub const fn world(role: Role) -> &'static str {
+    match role {
+        Role::SourceDecoder => "source-plugin",
+        Role::FeatureExtractor => "feature-plugin",
+        Role::Detector => "detector-plugin",
     }
 }
 
@@ -36,7 +30,8 @@ pub enum Language {
 }
 
 impl Language {
-    const ALL: [Self; 3] = [Self::Rust, Self::Python, Self::Javascript];
+    /// Every language.
+    pub const ALL: [Self; 3] = [Self::Rust, Self::Python, Self::Javascript];
 
     /// Name in `plugin.toml` and on the command line.
     pub const fn name(self) -> &'static str {
@@ -70,6 +65,8 @@ pub struct Project {
     pub world: String,
     /// What its tests may use; an operator writes the same.
     pub limits: PluginLimits,
+    /// The same of services.
+    pub grants: Grants,
 }
 
 #[derive(Deserialize, Default)]
@@ -79,6 +76,17 @@ struct Manifest {
     language: Option<Language>,
     world: Option<String>,
     limits: Limits,
+    grants: Grants,
+}
+
+/// What its tests grant it: an operator grants the same. Models are nothing that a test has.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grants {
+    /// Buckets of keyed state.
+    pub state: Vec<String>,
+    /// Series of its own metrics.
+    pub metrics_series: usize,
 }
 
 #[derive(Deserialize, Default)]
@@ -87,6 +95,7 @@ struct Limits {
     memory_bytes: Option<usize>,
     deadline_ms: Option<u64>,
     alerts_per_call: Option<usize>,
+    state_bytes: Option<usize>,
 }
 
 impl Project {
@@ -106,8 +115,8 @@ impl Project {
             None if language == Language::Rust => package_name(&dir.join("Cargo.toml"))?,
             None => dir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         };
-        let world = manifest.world.unwrap_or_else(|| Role::Detector.world().to_owned());
-        Ok(Self { limits: manifest.limits.resolve(), name, language, world, dir })
+        let world = manifest.world.unwrap_or_else(|| world(Role::Detector).to_owned());
+        Ok(Self { limits: manifest.limits.resolve(), grants: manifest.grants, name, language, world, dir })
     }
 
     /// Where `build` puts the component.
@@ -125,15 +134,15 @@ impl Project {
         Some(format!("{} has changed", newer.strip_prefix(&self.dir).unwrap_or(&newer).display()))
     }
 
-    /// The limits that the author has written for a component: in `plugin.toml` beside it or one folder up.
-    pub fn limits_of(wasm: &Path) -> Result<PluginLimits, AuthoringError> {
+    /// What the author has written for a component, in `plugin.toml` beside it or one folder up.
+    pub fn needs_of(wasm: &Path) -> Result<(PluginLimits, Grants), AuthoringError> {
         let wasm = wasm.canonicalize().map_err(AuthoringError::io("open", wasm))?;
         for dir in wasm.ancestors().skip(1).take(2) {
             if let Some(manifest) = manifest(dir)? {
-                return Ok(manifest.limits.resolve());
+                return Ok((manifest.limits.resolve(), manifest.grants));
             }
         }
-        Ok(PluginLimits::default())
+        Ok((PluginLimits::default(), Grants::default()))
     }
 }
 
@@ -144,7 +153,7 @@ impl Limits {
             memory_bytes: self.memory_bytes.unwrap_or(default.memory_bytes),
             deadline_ms: self.deadline_ms.unwrap_or(default.deadline_ms),
             alerts_per_call: self.alerts_per_call.unwrap_or(default.alerts_per_call),
-            ..default
+            state_bytes: self.state_bytes.unwrap_or(default.state_bytes),
         }
     }
 }
@@ -203,7 +212,7 @@ mod tests {
         assert_eq!((found.language, &*found.name, found.limits.memory_bytes), (Language::Javascript, "x", 7));
         std::fs::create_dir(dir.path().join("dist")).unwrap();
         write("dist/x.wasm", "");
-        assert_eq!(Project::limits_of(&found.dir.join("dist/x.wasm")).unwrap().memory_bytes, 7);
+        assert_eq!(Project::needs_of(&found.dir.join("dist/x.wasm")).unwrap().0.memory_bytes, 7);
         write("plugin.toml", "langage = \"javascript\"");
         let error = Project::open(dir.path()).unwrap_err().to_string();
         assert!(error.contains("plugin.toml") && error.contains("langage"), "{error}");

@@ -1,11 +1,11 @@
-//! Scenario folders of a plugin: `tests/NAME/{config.toml or config.json, input.csv or input.jsonl, expected.jsonl}`.
-//! Comes in: a loaded plugin; goes out: what differs. A fresh instance per scenario, in the real sandbox.
+//! Scenario folders of a plugin: `tests/NAME/{config.toml or config.json, input.*, expected.jsonl}`. Comes in: a loaded
+//! plugin; goes out: what differs. A fresh instance per scenario, in the real sandbox. What the input is tells the role:
+//! frames are for a source, rows for a detector or, where the plugin is none, an extractor.
 
 use super::error::{AuthoringError, read, write};
 use super::expected::{Difference, Line, Tolerance, compare};
-use super::input::{self, Batch};
-use crate::model::Verdict;
-use crate::plugin::{CallError, LoadedPlugin, PluginError};
+use super::input::{Batch, Input};
+use crate::plugin::{CallError, LoadedPlugin, PluginError, PluginInstance, Role};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,8 +21,8 @@ pub struct Scenario {
     pub dir: PathBuf,
     /// The plugin's own table.
     pub config: Value,
-    /// Windows in turn.
-    pub batches: Vec<Batch>,
+    /// What it sees.
+    pub input: Input,
 }
 
 /// How one scenario went.
@@ -45,7 +45,7 @@ impl Scenario {
         for entry in std::fs::read_dir(&tests).map_err(AuthoringError::io("list", &tests))? {
             let dir = entry.map_err(AuthoringError::io("list", &tests))?.path();
             // Other tests may stand beside them: cargo's own, for one.
-            if dir.is_dir() && INPUTS.iter().any(|name| dir.join(name).is_file()) {
+            if dir.is_dir() && Input::NAMES.iter().any(|name| dir.join(name).is_file()) {
                 dirs.push(dir);
             }
         }
@@ -55,16 +55,17 @@ impl Scenario {
 
     /// One folder.
     pub fn read(dir: &Path) -> Result<Self, AuthoringError> {
-        let input = INPUTS.iter().map(|name| dir.join(name)).find(|path| path.is_file());
-        let input = input.ok_or_else(|| AuthoringError::file(dir, "has no input.csv or input.jsonl"))?;
+        let input = Input::NAMES.iter().map(|name| dir.join(name)).find(|path| path.is_file());
+        let path =
+            input.ok_or_else(|| AuthoringError::file(dir, "has no input.csv, input.jsonl, input.txt or input.hex"))?;
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let batches = input::parse(&input, &read(&input)?)?;
-        Ok(Self { name, dir: dir.to_owned(), config: config(dir)?, batches })
+        let input = Input { text: read(&path)?, path };
+        Ok(Self { name, dir: dir.to_owned(), config: config(dir)?, input })
     }
 
-    /// Shows the plugin every window and compares what it says.
+    /// Shows the plugin the input and compares what it says.
     pub fn run(&self, plugin: &Arc<LoadedPlugin>, tolerance: Tolerance) -> Result<Outcome, AuthoringError> {
-        let said = self.play(plugin, |_, _| ());
+        let said = self.play(plugin)?;
         let path = self.dir.join(EXPECTED);
         if !path.is_file() {
             return Ok(Outcome { said, differences: None });
@@ -79,38 +80,63 @@ impl Scenario {
         Ok(Outcome { said, differences: Some(differences) })
     }
 
-    /// What the plugin says to every window; `heard` sees each verdict as it is.
-    pub fn play(&self, plugin: &Arc<LoadedPlugin>, mut heard: impl FnMut(&Batch, &Verdict)) -> Vec<Line> {
+    /// The role that it is for.
+    fn role(&self, plugin: &LoadedPlugin) -> Role {
+        match &plugin.info().roles {
+            _ if self.input.is_frames() => Role::SourceDecoder,
+            roles if roles.contains(&Role::Detector) => Role::Detector,
+            _ => Role::FeatureExtractor,
+        }
+    }
+
+    /// What the plugin says to the input.
+    pub fn play(&self, plugin: &Arc<LoadedPlugin>) -> Result<Vec<Line>, AuthoringError> {
+        let role = self.role(plugin);
+        if let Err(error) = plugin.require(role) {
+            return Err(AuthoringError::file(&self.input.path, error.to_string()));
+        }
         let config = self.config.to_string();
-        let mut fresh = || plugin.instantiate(&self.name, &config);
-        let mut instance = match fresh() {
-            Ok(instance) => instance,
-            Err(error) => return vec![Line::error(None, &told(&error))],
-        };
-        if let Some(first) = self.batches.first()
-            && let Err(error) = instance.requires(first.rows.schema_ref())
-        {
-            return vec![Line::error(None, &told_call(&error))];
-        }
-        let mut said = Vec::new();
-        for batch in &self.batches {
-            match instance.detect(&batch.window, batch.rows.clone()) {
-                Ok(verdict) => {
-                    heard(batch, &verdict);
-                    said.extend(Line::rows(batch, &verdict));
-                }
-                Err(error) => {
-                    said.push(Line::error(Some(batch), &told_call(&error)));
-                    // As the engine does: what has trapped is gone, with all that it knew.
-                    match error.kind.is_fatal().then(&mut fresh) {
-                        None => {}
-                        Some(Ok(new)) => instance = new,
-                        Some(Err(_)) => return said,
-                    }
-                }
+        let fresh = || plugin.instantiate(&self.name, &config).map_err(|error| told(&error));
+        let said = match role {
+            Role::SourceDecoder => self.decode(fresh)?,
+            Role::FeatureExtractor => {
+                let windows = self.input.records()?;
+                let schema = windows.first().map(|first| first.rows.schema());
+                each(&windows, fresh, |instance, batch| {
+                    // As at plan time: of the rows, before the first window.
+                    let schema = schema.as_ref().unwrap_or(batch.rows.schema_ref());
+                    let agreed = instance.features_of(schema)?;
+                    let features = instance.extract(&batch.window, batch.rows.clone(), &agreed)?;
+                    Ok(Line::extracted(batch, &features))
+                })
             }
-        }
-        said
+            Role::Detector => {
+                let windows = self.input.features()?;
+                let schema = windows.first().map(|first| first.rows.schema());
+                let checked = || {
+                    let mut instance = fresh()?;
+                    schema
+                        .iter()
+                        .try_for_each(|schema| instance.requires(schema))
+                        .map_err(|error| told_call(&error))?;
+                    Ok(instance)
+                };
+                each(&windows, checked, |instance, batch| {
+                    Ok(Line::rows(batch, &instance.detect(&batch.window, batch.rows.clone())?))
+                })
+            }
+        };
+        Ok(said)
+    }
+
+    fn decode(&self, fresh: impl Fn() -> Result<PluginInstance, String>) -> Result<Vec<Line>, AuthoringError> {
+        let frames = self.input.frames()?;
+        let decoded = fresh().and_then(|mut instance| {
+            let output = instance.source_output().map_err(|error| told_call(&error))?;
+            let said = instance.decode(&frames, &frames.frames, &self.name, &output);
+            said.map(|rows| Line::decoded(&rows)).map_err(|error| told_call(&error))
+        });
+        Ok(decoded.unwrap_or_else(|error| vec![Line::error(None, &error)]))
     }
 
     /// Takes what was said for right.
@@ -120,7 +146,32 @@ impl Scenario {
     }
 }
 
-const INPUTS: [&str; 2] = ["input.csv", "input.jsonl"];
+/// Shows an instance every window. As in the engine: one that has trapped is gone, with all that it knew.
+fn each(
+    windows: &[Batch],
+    fresh: impl Fn() -> Result<PluginInstance, String>,
+    call: impl Fn(&mut PluginInstance, &Batch) -> Result<Vec<Line>, CallError>,
+) -> Vec<Line> {
+    let mut instance = match fresh() {
+        Ok(instance) => instance,
+        Err(error) => return vec![Line::error(None, &error)],
+    };
+    let mut said = Vec::new();
+    for batch in windows {
+        match call(&mut instance, batch) {
+            Ok(lines) => said.extend(lines),
+            Err(error) => {
+                said.push(Line::error(Some(batch), &told_call(&error)));
+                match error.kind.is_fatal().then(&fresh) {
+                    None => {}
+                    Some(Ok(new)) => instance = new,
+                    Some(Err(_)) => return said,
+                }
+            }
+        }
+    }
+    said
+}
 
 fn config(dir: &Path) -> Result<Value, AuthoringError> {
     let (toml, json) = (dir.join("config.toml"), dir.join("config.json"));

@@ -2,7 +2,8 @@
 
 use super::WIT;
 use super::error::{AuthoringError, make, read, write};
-use super::project::{Language, Role};
+use super::project::Language;
+use crate::plugin::Role;
 use std::path::{Path, PathBuf};
 
 /// A template's files: where each goes, and its text.
@@ -14,39 +15,59 @@ macro_rules! files {
     };
 }
 
-const RUST_DETECTOR: Files = files! {
+const RUST: Files = files! {
     "Cargo.toml" = "rust/Cargo.toml.in",
-    "src/lib.rs" = "rust/src/lib.rs",
     "README.md" = "rust/README.md",
     ".gitignore" = "rust/gitignore",
 };
-const PYTHON_DETECTOR: Files = files! {
+const PYTHON: Files = files! {
     "app.py" = "python/app.py",
     "requirements.txt" = "python/requirements.txt",
     "plugin.toml" = "python/plugin.toml",
     "README.md" = "python/README.md",
     ".gitignore" = "python/gitignore",
 };
-const JAVASCRIPT_DETECTOR: Files = files! {
+const JAVASCRIPT: Files = files! {
     "app.js" = "javascript/app.js",
     "package.json" = "javascript/package.json",
     "plugin.toml" = "javascript/plugin.toml",
     "README.md" = "javascript/README.md",
     ".gitignore" = "javascript/gitignore",
 };
+const RUST_SOURCE: Files = files! { "src/lib.rs" = "rust/source.rs" };
+const RUST_EXTRACTOR: Files = files! { "src/lib.rs" = "rust/extractor.rs" };
+const RUST_DETECTOR: Files = files! { "src/lib.rs" = "rust/detector.rs" };
+const SOURCE_SCENARIO: Files = files! {
+    "tests/lines/input.txt" = "scenarios/lines/input.txt",
+    "tests/lines/expected.jsonl" = "scenarios/lines/expected.jsonl",
+};
+const EXTRACTOR_SCENARIO: Files = files! {
+    "tests/sums/input.csv" = "scenarios/sums/input.csv",
+    "tests/sums/expected.jsonl" = "scenarios/sums/expected.jsonl",
+};
 /// The same detector in all languages, so the same scenario.
 const DETECTOR_SCENARIO: Files = files! {
-    "tests/jump/config.toml" = "scenario/config.toml",
-    "tests/jump/input.csv" = "scenario/input.csv",
-    "tests/jump/expected.jsonl" = "scenario/expected.jsonl",
+    "tests/jump/config.toml" = "scenarios/jump/config.toml",
+    "tests/jump/input.csv" = "scenarios/jump/input.csv",
+    "tests/jump/expected.jsonl" = "scenarios/jump/expected.jsonl",
 };
 
-fn files(role: Role, language: Language) -> [Files; 2] {
-    match (role, language) {
-        (Role::Detector, Language::Rust) => [RUST_DETECTOR, DETECTOR_SCENARIO],
-        (Role::Detector, Language::Python) => [PYTHON_DETECTOR, DETECTOR_SCENARIO],
-        (Role::Detector, Language::Javascript) => [JAVASCRIPT_DETECTOR, DETECTOR_SCENARIO],
-    }
+/// What is filled in besides: the scenario's name, one line about it, and whether there is such a template at all.
+fn template(role: Role, language: Language) -> Option<(Vec<Files>, &'static str, &'static str)> {
+    let jump = ("jump", "Alerts when a feature of an entity jumps above its own level");
+    let (files, (scenario, about)) = match (role, language) {
+        (Role::SourceDecoder, Language::Rust) => {
+            (vec![RUST, RUST_SOURCE, SOURCE_SCENARIO], ("lines", "Lines of `SECONDS ADDRESS BYTES` as rows"))
+        }
+        (Role::FeatureExtractor, Language::Rust) => {
+            (vec![RUST, RUST_EXTRACTOR, EXTRACTOR_SCENARIO], ("sums", "Bytes and rows of each address in a window"))
+        }
+        (Role::Detector, Language::Rust) => (vec![RUST, RUST_DETECTOR, DETECTOR_SCENARIO], jump),
+        (Role::Detector, Language::Python) => (vec![PYTHON, DETECTOR_SCENARIO], jump),
+        (Role::Detector, Language::Javascript) => (vec![JAVASCRIPT, DETECTOR_SCENARIO], jump),
+        (Role::SourceDecoder | Role::FeatureExtractor, Language::Python | Language::Javascript) => return None,
+    };
+    Some((files, scenario, about))
 }
 
 /// What is to be made.
@@ -121,7 +142,13 @@ pub fn create(new: &New) -> Result<Vec<PathBuf>, AuthoringError> {
     if new.dir.exists() {
         return Err(AuthoringError::Exists(new.dir.to_owned()));
     }
-    let filled = |text: &str| text.replace("{{name}}", new.name).replace("{{sdk}}", &new.sdk.requirement());
+    let Some((files, scenario, about)) = template(new.role, new.language) else {
+        return Err(AuthoringError::NoTemplate { role: new.role, language: new.language.name() });
+    };
+    let filled = |text: &str| {
+        let text = text.replace("{{name}}", new.name).replace("{{sdk}}", &new.sdk.requirement());
+        text.replace("{{role}}", new.role.name()).replace("{{scenario}}", scenario).replace("{{about}}", about)
+    };
     let mut made = Vec::new();
     let mut put = |to: &str, text: &str| {
         let path = new.dir.join(to);
@@ -130,7 +157,7 @@ pub fn create(new: &New) -> Result<Vec<PathBuf>, AuthoringError> {
         made.push(to.into());
         Ok(())
     };
-    for (to, text) in files(new.role, new.language).into_iter().flatten() {
+    for (to, text) in files.into_iter().flatten() {
         put(to, &filled(text))?;
     }
     match (new.language, new.sdk.lock()) {
@@ -150,16 +177,25 @@ mod tests {
     fn every_template_is_filled_and_nothing_is_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let sdk = Sdk::find([Path::new(env!("CARGO_MANIFEST_DIR"))]);
-        for language in [Language::Rust, Language::Python, Language::Javascript] {
-            let at = dir.path().join(language.name());
-            let new = New { name: "crowd-2", role: Role::Detector, language, dir: &at, sdk: &sdk };
-            for file in create(&new).unwrap() {
+        let all = Role::ALL.into_iter().flat_map(|role| Language::ALL.map(|language| (role, language)));
+        let mut made = 0;
+        for (role, language) in all {
+            let at = dir.path().join(format!("{role}-{}", language.name()));
+            let new = New { name: "crowd-2", role, language, dir: &at, sdk: &sdk };
+            let files = match create(&new) {
+                Ok(files) => files,
+                Err(AuthoringError::NoTemplate { .. }) if language != Language::Rust => continue,
+                Err(error) => panic!("{role} {language:?}: {error}"),
+            };
+            made += 1;
+            for file in files {
                 let text = std::fs::read_to_string(at.join(&file)).unwrap();
                 assert!(!text.contains("{{"), "{language:?}: {}", file.display());
             }
-            assert!(at.join(language.entry()).is_file() && at.join("tests/jump/input.csv").is_file());
+            assert!(at.join(language.entry()).is_file());
             assert!(matches!(create(&new), Err(AuthoringError::Exists(_))));
         }
+        assert_eq!(made, 5);
         for name in ["Crowd", "", "-x", "a b", "a/b", "1a", "a-"] {
             let new =
                 New { name, role: Role::Detector, language: Language::Rust, dir: Path::new("nowhere"), sdk: &sdk };
@@ -180,7 +216,7 @@ mod tests {
 
     #[test]
     fn the_detector_of_the_rust_template_is_short() {
-        let (_, text) = RUST_DETECTOR.iter().find(|(to, _)| to.ends_with("lib.rs")).unwrap();
+        let (_, text) = RUST_DETECTOR[0];
         let body = text.split_once("impl Detector").unwrap().1.split_once("\n}\n").unwrap().0;
         assert!(body.lines().count() <= 25, "{}", body.lines().count());
     }

@@ -250,6 +250,19 @@ mod tests {
     }
 
     #[test]
+    fn times_without_a_zone_are_utc() {
+        let mut d = decoder(DecodeFormat::Csv, None, &["v"]);
+        let times =
+            ["2014-02-14 14:30:00", "2014-02-14T14:30:00.5", "2014-02-14 15:30:00+01:00", "2014-02-14", "14:30:00"];
+        let lines: Vec<String> = std::iter::once("t,v".to_owned()).chain(times.map(|t| format!("{t},1"))).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let rows: Vec<u64> = decode(&mut d, &lines).unwrap().iter().map(|r| r.start_ns).collect();
+        let at = 1_392_388_200_000_000_000;
+        assert_eq!(rows, [at, at + 500_000_000, at], "an offset counts where there is one");
+        assert_eq!(d.stats().first_error.as_deref(), Some("line 5: t: \"2014-02-14\" is no time"));
+    }
+
+    #[test]
     fn json_lines_of_entities() {
         let mut d = decoder(DecodeFormat::Jsonl, Some("host"), &["n"]);
         let lines = ["{\"t\":1,\"host\":\"192.0.2.1\",\"n\":2.5}", "{\"t\":1,\"host\":\"x\",\"n\":1}"];

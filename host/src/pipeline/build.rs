@@ -246,7 +246,7 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
                 }
                 let source = match receivers::build(plan, component)? {
                     Some(receivers) => {
-                        bound.push((id.clone(), receivers.bound.clone()));
+                        bound.extend(receivers.bound.clone().map(|at| (id.clone(), at)));
                         BuiltSource::Live(Box::new(receivers))
                     }
                     None => {

@@ -3,6 +3,7 @@
 //! Out: flow batches. Of a socket: up to [`BATCH_ROWS`] rows, at most [`BATCH_AGE`] old. Of a file: what is read at a
 //! time, whatever the clock says, because lateness is judged per batch and a replay must repeat exactly.
 
+use super::progress::Progress;
 use super::reading::{Reading, RowReader};
 use super::router::RouterMsg;
 use super::saved::{self, Saved};
@@ -39,6 +40,8 @@ pub(super) struct Intake {
     again: bool,
     /// Where its templates are kept.
     saved: Option<Saved>,
+    /// Where the positions of its source are kept.
+    progress: Option<Progress>,
     published: DecodeStats,
     next_publish: Instant,
 }
@@ -60,6 +63,7 @@ impl Intake {
             waits: None,
             again: false,
             saved: None,
+            progress: None,
             published: DecodeStats::default(),
             next_publish: Instant::now(),
         }
@@ -83,6 +87,13 @@ impl Intake {
         self.waiting(stop)
     }
 
+    /// Keeps the positions of what it was given; what is behind them can be read again.
+    pub(super) fn with_progress(mut self, progress: Option<Progress>) -> Self {
+        self.again |= progress.is_some();
+        self.progress = progress;
+        self
+    }
+
     /// Whoever sends the records waits for sinks, until `stop`.
     pub(super) fn waiting(mut self, stop: &Arc<AtomicBool>) -> Self {
         self.waits = Some(stop.clone());
@@ -95,6 +106,7 @@ impl Intake {
             match input.recv_timeout(BATCH_AGE) {
                 Ok(Delivery::Frames(frames)) => {
                     self.frames(&frames);
+                    self.progress.iter_mut().for_each(Progress::take);
                     // A full queue of used buffers is no loss: this one is dropped.
                     let _ = recycle.try_send(frames);
                 }
@@ -192,6 +204,11 @@ impl Intake {
                 saved.write(self.reading.save());
             }
         }
+        if self.progress.as_ref().is_some_and(Progress::is_due) {
+            self.flush();
+            self.progress.iter_mut().for_each(|p| p.ask(&self.flows));
+        }
+        self.progress.iter_mut().for_each(Progress::settle);
     }
 
     /// The source has ended: the rest leaves, and the partition holds no watermark back.
@@ -200,6 +217,9 @@ impl Intake {
         self.tell(RouterMsg::End);
         if let Some(saved) = &mut self.saved {
             saved.write(self.reading.save());
+        }
+        if let Some(progress) = self.progress.take() {
+            progress.finish(&self.flows);
         }
         self.reading.publish(&mut self.published, &self.partition.0);
         tracing::info!(component_id = &*self.partition.0, "{}", self.reading.told());

@@ -14,6 +14,7 @@ mod judges;
 mod kafka;
 mod models;
 mod outlet;
+mod progress;
 mod reading;
 mod receivers;
 mod router;

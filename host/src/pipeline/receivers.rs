@@ -2,10 +2,12 @@
 //! ready, with what decodes what they bring. Refused: what cannot be bound or read, and formats that do not come that way.
 
 use super::build::{BuildError, Problem};
+use super::progress::Progress;
 use super::saved::{self, Saved};
 use crate::config::decode_options::{DecodeFormat, DecodeOptions};
 use crate::config::{Component, ConfigError, Plan, code};
 use crate::source::framing::FramingKind;
+use crate::source::tail::{self, TailConfig};
 use crate::source::tcp::{self, TcpConfig};
 use crate::source::udp::{self, UdpConfig};
 use crate::source::unix::{self, UnixConfig, UnixKind};
@@ -20,36 +22,77 @@ pub(super) struct Receivers {
     pub(super) decode: DecodeOptions,
     /// Whoever sends waits when the engine does: nothing is shed.
     pub(super) waits: bool,
+    /// Keeps the positions of a source that can be read again.
+    pub(super) progress: Option<Progress>,
     /// Where it listens, with the kind before it.
-    pub(super) bound: String,
+    pub(super) bound: Option<String>,
 }
 
 /// The receivers of a source; `None`: it is none of that kind.
 pub(super) fn build(plan: &Plan, component: &Component) -> Result<Option<Receivers>, BuildError> {
     let id = &component.id;
-    let (receivers, queue, decode, waits, bound): (Vec<Box<dyn Receive>>, _, _, _, _) =
-        if component.kind == udp::DEF.kind {
-            let config: UdpConfig = read(component)?;
-            let (receivers, address) = udp::bind(id, &config)?;
-            let receivers = receivers.into_iter().map(|r| Box::new(r) as Box<dyn Receive>).collect();
-            (receivers, udp::queue_len(&config), config.decode, false, format!("udp {address}"))
-        } else if component.kind == tcp::DEF.kind {
-            let config: TcpConfig = read(component)?;
-            let (receiver, address) = tcp::bind(id, &config).map_err(|e| unusable(id, e))?;
-            let kind = if config.tls.is_some() { "tls" } else { "tcp" };
-            (vec![receiver], tcp::queue(&config), config.decode, true, format!("{kind} {address}"))
-        } else if component.kind == unix::DEF.kind {
-            let config: UnixConfig = read(component)?;
-            let receiver = unix::bind(id, &config).map_err(|e| unusable(id, e))?;
-            let bound = format!("unix {}", config.path.display());
-            (vec![receiver], unix::queue(&config), config.decode, true, bound)
-        } else {
-            return Ok(None);
-        };
     let store = saved::store(plan);
-    let saved = |number| store.as_ref().map(|s| Saved::new(s, saved::socket(id, number), "templates", &plan.digest));
-    let receivers = receivers.into_iter().enumerate().map(|(number, r)| (r, saved(number))).collect();
-    Ok(Some(Receivers { receivers, queue, decode, waits, bound }))
+    let keep = |lane: String, section| store.as_ref().map(|s| Saved::new(s, lane, section, &plan.digest));
+    let templates = |receivers: Vec<Box<dyn Receive>>| {
+        let saved = |number| keep(saved::socket(id, number), "templates");
+        receivers.into_iter().enumerate().map(|(number, r)| (r, saved(number))).collect()
+    };
+    Ok(Some(if component.kind == udp::DEF.kind {
+        let config: UdpConfig = read(component)?;
+        let (receivers, address) = udp::bind(id, &config)?;
+        Receivers {
+            receivers: templates(receivers.into_iter().map(|r| Box::new(r) as Box<dyn Receive>).collect()),
+            queue: udp::queue_len(&config),
+            decode: config.decode,
+            waits: false,
+            progress: None,
+            bound: Some(format!("udp {address}")),
+        }
+    } else if component.kind == tcp::DEF.kind {
+        let config: TcpConfig = read(component)?;
+        let (receiver, address) = tcp::bind(id, &config).map_err(|e| unusable(id, e))?;
+        let kind = if config.tls.is_some() { "tls" } else { "tcp" };
+        Receivers {
+            receivers: templates(vec![receiver]),
+            queue: tcp::queue(&config),
+            decode: config.decode,
+            waits: true,
+            progress: None,
+            bound: Some(format!("{kind} {address}")),
+        }
+    } else if component.kind == unix::DEF.kind {
+        let config: UnixConfig = read(component)?;
+        Receivers {
+            receivers: templates(vec![unix::bind(id, &config).map_err(|e| unusable(id, e))?]),
+            queue: unix::queue(&config),
+            decode: config.decode,
+            waits: true,
+            progress: None,
+            bound: Some(format!("unix {}", config.path.display())),
+        }
+    } else if component.kind == tail::DEF.kind {
+        let config: TailConfig = read(component)?;
+        let kept = keep(saved::files(id), "positions");
+        if kept.is_none() {
+            tracing::warn!(component_id = &**id, "positions are not kept: `[engine] state_dir` says where");
+        }
+        let known = kept.as_ref().and_then(Saved::load);
+        let opened = tail::open(id, &config, known.as_deref()).or_else(|error| {
+            tracing::warn!(component_id = &**id, "{error}: files are read as at the very first start");
+            tail::open(id, &config, None)
+        });
+        let (receiver, places) = opened.map_err(|e| BuildError::Input(format!("source {id:?}: {e}")))?;
+        Receivers {
+            receivers: templates(vec![receiver]),
+            queue: tail::queue(&config),
+            decode: config.decode,
+            waits: true,
+            progress: kept.map(|kept| Progress::new(places, kept)),
+            bound: None,
+        }
+    } else {
+        return Ok(None);
+    }))
 }
 
 /// How a source's bytes become records, where it is one of these kinds.
@@ -58,6 +101,7 @@ pub(super) fn decode(component: &Component) -> Result<Option<DecodeOptions>, Bui
         kind if kind == udp::DEF.kind => read::<UdpConfig>(component)?.decode,
         kind if kind == tcp::DEF.kind => read::<TcpConfig>(component)?.decode,
         kind if kind == unix::DEF.kind => read::<UnixConfig>(component)?.decode,
+        kind if kind == tail::DEF.kind => read::<TailConfig>(component)?.decode,
         _ => return Ok(None),
     }))
 }
@@ -79,6 +123,15 @@ pub(super) fn problems(plan: &Plan, environment: bool) -> Vec<Problem> {
             // A datagram is a frame, whatever is in it.
             let datagrams = config.kind == UnixKind::Datagram;
             (config.decode, if datagrams { FramingKind::LengthPrefixed } else { config.framing.kind })
+        } else if component.kind == tail::DEF.kind {
+            let Ok(config) = component.config::<TailConfig>() else { continue };
+            out.extend(tail::complaint(&config).map(|why| Problem {
+                code: code::BAD_VALUE,
+                path: format!("sources.{id}.paths"),
+                message: format!("source `{id}`: {why}"),
+                help: Some("name files, such as \"/var/log/flows/*.jsonl\"".to_owned()),
+            }));
+            (config.decode, FramingKind::Newline)
         } else {
             continue;
         };
@@ -102,8 +155,8 @@ fn format_problem(id: &str, decode: &DecodeOptions, framing: FramingKind) -> Opt
             "send JSON (`format = \"jsonl\"`), or read files with a source of type \"file\"",
         ),
         Netflow | Rawflow | Goflow2 | Arrow if matches!(framing, FramingKind::Newline | FramingKind::Auto) => (
-            format!("source `{id}`: {word} is binary: a line break would end a frame in its middle"),
-            "set `framing = { type = \"length_prefixed\" }`, or another `decode.format`",
+            format!("source `{id}`: {word} is binary, and a line break would end a frame in its middle"),
+            "set another `decode.format`, or, for a socket, `framing = { type = \"length_prefixed\" }`",
         ),
         _ => return None,
     };

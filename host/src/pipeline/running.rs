@@ -141,11 +141,13 @@ impl Running {
                     }));
                 }
                 BuiltSource::Live(live) => {
+                    let mut progress = live.progress;
                     for (number, (receiver, saved)) in live.receivers.into_iter().enumerate() {
                         let reading = Reading::new(judges, &id, &live.decode)?;
                         let intake = Intake::new((id.clone(), number as u32), reading, routes.clone(), forwarded());
                         let intake = intake.resume(saved);
                         let intake = if live.waits { intake.waiting(&stop) } else { intake };
+                        let intake = intake.with_progress(progress.take());
                         let (to_intake, from_receiver) = bounded(live.queue);
                         let (recycle, recycled) = bounded(RECYCLED);
                         let stop = stop.clone();

@@ -104,6 +104,11 @@ pub(super) fn socket(source: &str, number: usize) -> String {
     format!("{source}.socket-{number}")
 }
 
+/// The lane of the positions in a source's files.
+pub(super) fn files(source: &str) -> String {
+    format!("{source}.files")
+}
+
 /// The lane of one worker's levels.
 pub(super) fn worker(pipeline: &str, number: usize) -> String {
     format!("{pipeline}.window-{number}")

@@ -163,11 +163,10 @@ impl LoadedPlugin {
         &self.granted
     }
 
-    /// Names of the interfaces that the component imports and of those that it exports, as `kaminari:plugin/data@0.1.0`.
-    pub fn interfaces(&self) -> (Vec<String>, Vec<String>) {
-        let (engine, ty) = (self.pre.engine(), self.pre.component().component_type());
-        let imports = ty.imports(engine).map(|(name, _)| name.to_owned());
-        (imports.collect(), ty.exports(engine).map(|(name, _)| name.to_owned()).collect())
+    /// Full names of the interfaces that the component imports, as `kaminari:plugin/data@0.1.0`.
+    pub fn imports(&self) -> Vec<String> {
+        let ty = self.pre.component().component_type();
+        ty.imports(self.pre.engine()).map(|(name, _)| name.to_owned()).collect()
     }
 
     /// Refused: a plugin that has not this role.

@@ -13,6 +13,7 @@ mod parquet;
 mod pcap;
 mod seldom;
 mod stream;
+pub mod tail;
 pub mod tcp;
 pub mod tls;
 pub mod udp;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Every source type.
-pub const SOURCES: &[ComponentDef] = &[udp::DEF, tcp::DEF, unix::DEF, kafka::DEF, file::DEF];
+pub const SOURCES: &[ComponentDef] = &[udp::DEF, tcp::DEF, unix::DEF, tail::DEF, kafka::DEF, file::DEF];
 
 /// A source that is ready to receive, on a thread of its own.
 pub trait Receive: Send {

@@ -56,6 +56,12 @@ catalogue! {
     /// Connections that ended, by reason: peer (the sender closed it), error, idle, slow (a frame took too long), framing,
     /// stop.
     SOURCE_CONNECTIONS_CLOSED = "kaminari_source_connections_closed_total", Counter, ["component_id", "reason"];
+    /// Files followed now, those that were rotated away and are read to their end too.
+    SOURCE_FILES = "kaminari_source_files", Gauge, ["component_id"];
+    /// Files that were renamed or removed while they were followed.
+    SOURCE_ROTATIONS = "kaminari_source_rotations_total", Counter, ["component_id"];
+    /// Files that were truncated, or replaced under the same inode: they are read from their beginning.
+    SOURCE_TRUNCATIONS = "kaminari_source_truncations_total", Counter, ["component_id"];
     /// Messages of a partition that are not read yet.
     SOURCE_LAG = "kaminari_source_lag_messages", Gauge, ["component_id", "topic", "partition"];
     /// 1 while the brokers of all partitions answer.

@@ -4,6 +4,7 @@
 //! missed goal is no failure of the run.
 
 mod goals;
+mod nab;
 
 use crate::engine::kaminari;
 use crate::plugins;
@@ -44,6 +45,15 @@ pub enum Recipe {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// NAB: metrics of servers with labelled anomalies, one threshold for all of them.
+    Nab {
+        /// Folder of NAB's layout: folders of series, windows.json, reference/.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Put the table into docs/quality.md.
+        #[arg(long)]
+        update_docs: bool,
+    },
 }
 
 /// A recipe with its files found.
@@ -69,7 +79,10 @@ struct Test {
 
 /// Runs the verb.
 pub fn run(recipe: Recipe) -> Result<()> {
-    let plan = Plan::new(recipe)?;
+    let plan = match recipe {
+        Recipe::Nab { data, update_docs } => return nab::run(&data, update_docs),
+        trained => Plan::new(trained)?,
+    };
     say("building plugins and the engine (release; the first time takes a few minutes)");
     plugins::run()?;
     must(cargo().args(["build", "--release", "-p", "kaminari", "--bin", "kaminari"]))?;
@@ -151,6 +164,7 @@ impl Plan {
                 let (train, validation) = (found(train)?, found(validation)?);
                 Plan { name: "ctu", goals: CTU, train, validation, known: Vec::new(), tests, out: out(given, "ctu") }
             }
+            Recipe::Nab { .. } => bail!("nothing is trained for NAB"),
         })
     }
 

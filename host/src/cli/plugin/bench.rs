@@ -1,14 +1,14 @@
-//! `kaminari plugin bench`: what a detector costs per row, per call and at its start, beside one that does nothing. The
+//! `kaminari plugin bench`: what a detector (no other role) costs per row, per call and at its start, beside one that does nothing. The
 //! rows are those of a scenario, repeated with entities of their own. CPU time of this thread: a busy machine should not
 //! make a plugin look slower than it is.
 
 use super::{LimitArgs, Target, bytes, load};
-use crate::authoring::{Batch, Scenario};
+use crate::authoring::{Batch, Grants, Scenario};
 use crate::cli::Format;
 use crate::cli::list::table;
 use crate::config::{PluginLimits, default_cache_dir};
 use crate::model::{Addr, EntityKey, KeyKind};
-use crate::plugin::{LoadedPlugin, PluginInstance};
+use crate::plugin::{LoadedPlugin, PluginInstance, Role};
 use arrow_array::{ArrayRef, FixedSizeBinaryArray, RecordBatch, UInt32Array};
 use arrow_buffer::Buffer;
 use clap::Args;
@@ -69,6 +69,7 @@ pub fn run(args: BenchArgs) -> miette::Result<()> {
         let which = args.scenario.as_ref().map_or(String::new(), |name| format!(" `{name}`"));
         miette!("{} has no scenario{which} in tests/ to take rows from", target.folder.display())
     })?;
+    target.load()?.require(Role::Detector).into_diagnostic()?;
     let batch = repeated(scenario, args.rows as usize)?;
     let columns = batch.rows.num_columns() - 1;
     let scratch = Scratch::new()?;
@@ -96,16 +97,16 @@ pub fn run(args: BenchArgs) -> miette::Result<()> {
 }
 
 fn target_of(wasm: &Path, limits: PluginLimits) -> Target {
-    Target { wasm: wasm.to_owned(), folder: PathBuf::new(), limits }
+    Target { wasm: wasm.to_owned(), folder: PathBuf::new(), limits, grants: Grants::default() }
 }
 
 fn measure(target: &Target, config: &str, batch: &Batch, long: Duration, cache: &Path) -> miette::Result<Figures> {
     // First into an empty cache, then out of it.
     let began = Instant::now();
-    load(cache, &target.wasm, target.limits)?;
+    load(cache, &target.wasm, target.limits, &target.grants)?;
     let compile = began.elapsed().as_secs_f64();
     let began = Instant::now();
-    let plugin = load(cache, &target.wasm, target.limits)?;
+    let plugin = load(cache, &target.wasm, target.limits, &target.grants)?;
     let load = began.elapsed().as_secs_f64();
 
     let fresh = || plugin.instantiate("bench", config).into_diagnostic().wrap_err("the plugin does not start");
@@ -169,7 +170,8 @@ fn per_call(
 
 /// The rows of a scenario's largest window as often as it takes, each of an entity of its own.
 fn repeated(scenario: &Scenario, rows: usize) -> miette::Result<Batch> {
-    let largest = scenario.batches.iter().max_by_key(|batch| batch.rows.num_rows());
+    let windows = scenario.input.features().into_diagnostic()?;
+    let largest = windows.iter().max_by_key(|batch| batch.rows.num_rows());
     let largest = largest.ok_or_else(|| miette!("tests/{} has no rows", scenario.name))?;
     let have = largest.rows.num_rows() as u32;
     let indices = UInt32Array::from_iter_values((0..rows as u32).map(|row| row % have));

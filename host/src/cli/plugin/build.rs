@@ -25,7 +25,7 @@ pub fn run(args: BuildArgs) -> miette::Result<()> {
     let built = build(&project, &mut say).into_diagnostic()?;
     let building = began.elapsed().as_secs_f64();
     let began = Instant::now();
-    let plugin = load(&default_cache_dir(), &built.wasm, args.limits.over(project.limits))?;
+    let plugin = load(&default_cache_dir(), &built.wasm, args.limits.over(project.limits), &project.grants)?;
     let compiling = began.elapsed().as_secs_f64();
     let size = std::fs::metadata(&built.wasm).into_diagnostic()?.len() as usize;
     let info = plugin.info();

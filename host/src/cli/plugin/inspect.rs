@@ -28,10 +28,12 @@ pub struct InspectArgs {
 /// Enough for an interpreter to say who it is.
 const ENOUGH: usize = 1 << 30;
 const OURS: &str = "kaminari:plugin/";
-/// What every plugin exports, or may export whatever it is.
-const NO_ROLES: [&str; 2] = ["lifecycle", "checkpoint"];
 /// Services that only those plugins have that the operator grants them: interface, key in `[plugins.X]`, an example.
-const GRANTED: [(&str, &str, &str); 1] = [("inference", "inference", "[\"MODEL\"]")];
+const GRANTED: [(&str, &str, &str); 3] = [
+    ("inference", "inference", "[\"MODEL\"]"),
+    ("state", "state", "[\"BUCKET\"]"),
+    ("metrics", "metrics_series", "100"),
+];
 
 /// What was found.
 struct Found {
@@ -61,16 +63,12 @@ pub fn run(args: InspectArgs) -> miette::Result<()> {
 
 fn look(plugin: &LoadedPlugin, limits: PluginLimits) -> miette::Result<Found> {
     let info = plugin.info().clone();
-    let (imports, exports) = plugin.interfaces();
-    let ours = |names: &[String]| -> Vec<String> {
-        let names = names.iter().filter_map(|name| name.strip_prefix(OURS)?.split('@').next());
-        names.map(str::to_owned).collect()
-    };
-    let mut roles = ours(&exports);
-    roles.retain(|role| !NO_ROLES.contains(&&**role));
+    let imports = plugin.imports();
+    let roles = info.roles.iter().map(|role| role.name().to_owned()).collect();
     let wasi = imports.iter().filter(|name| !name.starts_with(OURS)).count();
     // Types are no service.
-    let imports = ours(&imports).into_iter().filter(|name| name != "common").collect();
+    let ours = imports.iter().filter_map(|name| name.strip_prefix(OURS)?.split('@').next());
+    let imports = ours.filter(|name| *name != "common").map(str::to_owned).collect();
     let schema: Value = serde_json::from_str(&info.config_schema).unwrap_or(Value::Null);
     let size = std::fs::metadata(&info.path).into_diagnostic()?.len() as usize;
     Ok(Found { size, roles, imports, wasi, keys: keys(&schema), schema, limits, info })
@@ -95,6 +93,7 @@ impl Found {
             ("memory_bytes", mine.memory_bytes as u64, default.memory_bytes as u64),
             ("deadline_ms", mine.deadline_ms, default.deadline_ms),
             ("alerts_per_call", mine.alerts_per_call as u64, default.alerts_per_call as u64),
+            ("state_bytes", mine.state_bytes as u64, default.state_bytes as u64),
         ];
         let written = limits.iter().filter(|(_, mine, default)| mine != default);
         let written: Vec<String> = written.map(|(name, mine, _)| format!("{name} = {mine}")).collect();

@@ -8,7 +8,7 @@ mod new;
 mod schema;
 mod test;
 
-use crate::authoring::{Project, WIT};
+use crate::authoring::{Grants, Project, WIT};
 use crate::config::{PluginLimits, PluginPlan, default_cache_dir};
 use crate::plugin::{LoadedPlugin, PluginHost};
 use clap::{Args, Subcommand};
@@ -77,6 +77,7 @@ struct Target {
     wasm: PathBuf,
     folder: PathBuf,
     limits: PluginLimits,
+    grants: Grants,
 }
 
 impl Target {
@@ -89,24 +90,30 @@ impl Target {
                 crate::authoring::build(&project, &mut say).into_diagnostic()?;
             }
             let limits = limits.over(project.limits);
-            return Ok(Self { wasm: project.wasm(), folder: project.dir, limits });
+            return Ok(Self { wasm: project.wasm(), folder: project.dir, limits, grants: project.grants });
         }
-        let limits = limits.over(Project::limits_of(path).into_diagnostic()?);
+        let (written, grants) = Project::needs_of(path).into_diagnostic()?;
+        let limits = limits.over(written);
         let wasm = path.canonicalize().into_diagnostic()?;
         // Beside `tests/`, or in `dist/` beside it.
         let mut above = wasm.ancestors().skip(1).take(2);
         let folder = above.find(|dir| dir.join("tests").is_dir()).or_else(|| wasm.parent());
-        Ok(Self { folder: folder.unwrap_or(Path::new(".")).to_owned(), wasm, limits })
+        Ok(Self { folder: folder.unwrap_or(Path::new(".")).to_owned(), wasm, limits, grants })
     }
 
     fn load(&self) -> miette::Result<Arc<LoadedPlugin>> {
-        load(&default_cache_dir(), &self.wasm, self.limits)
+        load(&default_cache_dir(), &self.wasm, self.limits, &self.grants)
     }
 }
 
-fn load(cache: &Path, wasm: &Path, limits: PluginLimits) -> miette::Result<Arc<LoadedPlugin>> {
+fn load(cache: &Path, wasm: &Path, limits: PluginLimits, grants: &Grants) -> miette::Result<Arc<LoadedPlugin>> {
     let id = wasm.file_stem().unwrap_or_default().to_string_lossy();
-    let plan = PluginPlan { limits, ..PluginPlan::new(&id, wasm.to_owned()) };
+    let plan = PluginPlan {
+        state: grants.state.iter().map(|name| (&**name).into()).collect(),
+        metrics_series: grants.metrics_series,
+        limits,
+        ..PluginPlan::new(&id, wasm.to_owned())
+    };
     PluginHost::new(cache).into_diagnostic()?.load(&plan).into_diagnostic()
 }
 

@@ -1,6 +1,7 @@
 //! `kaminari plugin new`: a folder that builds and passes its test.
 
-use crate::authoring::{Language, New, Role, Sdk, create};
+use crate::authoring::{Language, New, Sdk, create};
+use crate::plugin::Role;
 use clap::Args;
 use miette::IntoDiagnostic;
 use std::path::PathBuf;
@@ -11,8 +12,8 @@ pub struct NewArgs {
     /// The folder; its last part is the plugin's name
     #[arg(value_name = "NAME")]
     dir: PathBuf,
-    /// What it is to the engine
-    #[arg(long, default_value = "detector")]
+    /// What it is to the engine: source-decoder, feature-extractor or detector
+    #[arg(long, default_value = "detector", value_parser = role)]
     role: Role,
     /// What it is written in
     #[arg(long, default_value = "rust")]
@@ -21,6 +22,11 @@ pub struct NewArgs {
     /// else by version
     #[arg(long, value_name = "DIR", env = "KAMINARI_SDK")]
     sdk: Option<PathBuf>,
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    let known = Role::ALL.map(Role::name).join(", ");
+    Role::ALL.into_iter().find(|role| role.name() == text).ok_or_else(|| format!("known: {known}"))
 }
 
 /// Makes the folder.
@@ -36,7 +42,7 @@ pub fn run(args: NewArgs) -> miette::Result<()> {
     let new = New { name: &name, role: args.role, language: args.lang, dir: &args.dir, sdk: &sdk };
     let made = create(&new).into_diagnostic()?;
     let dir = args.dir.display();
-    let mut text = format!("{dir}: a detector in {}\n", args.lang.name());
+    let mut text = format!("{dir}: a {} in {}\n", args.role, args.lang.name());
     for file in made {
         text += &format!("  {}\n", file.display());
     }

@@ -185,7 +185,7 @@ pub(in crate::decode) fn time(value: Scalar<'_>, unit: TimeUnit) -> Option<u64> 
     match value {
         Scalar::Integer(n) => n.checked_mul(unit.nanos()),
         Scalar::Float(x) => (x.is_finite() && x >= 0.0).then_some((x * unit.nanos() as f64).round() as u64),
-        Scalar::Text(t) => decimal(t.trim(), unit.nanos()).or_else(|| rfc3339(t.trim())),
+        Scalar::Text(t) => decimal(t.trim(), unit.nanos()).or_else(|| rfc3339(t.trim())).or_else(|| civil(t.trim())),
         Scalar::Nanos(ns) => Some(ns),
     }
 }
@@ -207,6 +207,13 @@ fn decimal(text: &str, nanos: u64) -> Option<u64> {
 
 fn rfc3339(text: &str) -> Option<u64> {
     text.parse::<jiff::Timestamp>().ok()?.as_nanosecond().try_into().ok()
+}
+
+/// `2014-02-14 14:30:00`, as metrics are exported: no zone is written, so it is UTC. Date alone is no time.
+fn civil(text: &str) -> Option<u64> {
+    text.contains(':').then_some(())?;
+    let time: jiff::civil::DateTime = text.parse().ok()?;
+    time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_nanosecond().try_into().ok()
 }
 
 pub(in crate::decode) fn address(value: Scalar<'_>) -> Option<Addr> {
