@@ -87,7 +87,9 @@ fn another_contract_is_refused_with_both_versions() {
     let error = host().load(&plan("bad-version")).err().expect("refused");
     assert!(matches!(error, PluginError::ApiVersion { .. }), "{error}");
     let text = error.to_string();
-    for part in ["plugin `bad-version`", "kaminari:plugin@0.2.0", &format!("kaminari:plugin@{API_VERSION}"), "rebuild it with"] {
+    for part in
+        ["plugin `bad-version`", "kaminari:plugin@0.2.0", &format!("kaminari:plugin@{API_VERSION}"), "rebuild it with"]
+    {
         assert!(text.contains(part), "{part} in {text}");
     }
 }

@@ -74,7 +74,8 @@ impl Input {
         self.windows(|rows| {
             let columns = names(&rows, is_window);
             let read = read_all(&rows, |row| {
-                let values: Vec<Value> = columns.iter().map(|name| row.get(name).cloned().unwrap_or_default()).collect();
+                let values: Vec<Value> =
+                    columns.iter().map(|name| row.get(name).cloned().unwrap_or_default()).collect();
                 Ok((window(row)?, values))
             })?;
             let kinds: Vec<Kind> =

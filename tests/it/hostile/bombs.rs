@@ -29,7 +29,8 @@ fn a_table_grows_to_its_bound() {
       (if (i32.gt_u (table.size $t) (i32.const 100000)) (then unreachable))
       (if (i32.lt_u (table.size $t) (i32.const 90000)) (then unreachable))
       (i32.const 0))";
-    let plan = component(dir.path(), "table", &[(DETECT, grow), ("(global $free", "(table $t 1 funcref)\n (global $free")]);
+    let plan =
+        component(dir.path(), "table", &[(DETECT, grow), ("(global $free", "(table $t 1 funcref)\n (global $free")]);
     Used::new(&plan, Role::Detector, &serde_json::json!({})).unwrap().judges();
 
     let plan = component(dir.path(), "large", &[("(global $free", "(table 1000000 funcref)\n (global $free")]);
@@ -44,7 +45,8 @@ fn a_table_grows_to_its_bound() {
 #[test]
 fn memories_are_capped_before_they_are_there() {
     let dir = tempfile::tempdir().unwrap();
-    let plan = component(dir.path(), "large", &[("(memory (export \"memory\") 2)", "(memory (export \"memory\") 60000)")]);
+    let plan =
+        component(dir.path(), "large", &[("(memory (export \"memory\") 2)", "(memory (export \"memory\") 60000)")]);
     let text = host().load(&plan).err().expect("refused").to_string();
     assert!(text.contains("ran out of memory") && text.contains("`limits.memory_bytes`"), "{text}");
     let two = "(memory (export \"memory\") 300) (memory 300)";

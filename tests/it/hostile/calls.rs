@@ -93,7 +93,9 @@ fn what_hangs_or_breaks_while_it_is_set_up_is_refused() {
     std::thread::scope(|scope| {
         for (role, call, named) in cases {
             scope.spawn(move || {
-                for (what, said) in [("loop", "missed its deadline of 5000 ms"), ("trap", "trapped: "), ("memory", "ran out")] {
+                for (what, said) in
+                    [("loop", "missed its deadline of 5000 ms"), ("trap", "trapped: "), ("memory", "ran out")]
+                {
                     let refused = Used::new(&tight("hostile"), role, &does(what, call)).err().expect(call).to_string();
                     let expected = format!("plugin hostile@0.1.0: `{named}` {said}");
                     assert!(refused.starts_with(&expected), "{expected:?} in {refused}");
@@ -128,7 +130,9 @@ fn what_hangs_when_it_is_asked_for_its_state_is_asked_thrice() {
 #[test]
 fn what_hangs_or_breaks_over_saved_state_begins_anew() {
     let saved = Used::new(&tight("hostile"), Role::Detector, &json!({})).unwrap().guarded.save().unwrap();
-    for (what, said) in [("loop", "missed its deadline of 5000 ms"), ("trap", "trapped: "), ("memory", "ran out of memory")] {
+    for (what, said) in
+        [("loop", "missed its deadline of 5000 ms"), ("trap", "trapped: "), ("memory", "ran out of memory")]
+    {
         let mut used = Used::new(&tight("hostile"), Role::Detector, &does(what, "restore")).unwrap();
         let why = used.guarded.restore(&saved).unwrap_err();
         assert!(why.starts_with(&format!("plugin hostile@0.1.0: `restore` {said}")), "{why}");
@@ -136,7 +140,9 @@ fn what_hangs_or_breaks_over_saved_state_begins_anew() {
     }
     // Saved by another version, or none of its making.
     let mut used = Used::new(&tight("hostile"), Role::Detector, &json!({})).unwrap();
-    for rubbish in [&saved[..saved.len() / 2], b"", b"{}\n", b"{\"plugin\":\"hostile\",\"state_version\":2}\n\xff\xff\xff"] {
+    for rubbish in
+        [&saved[..saved.len() / 2], b"", b"{}\n", b"{\"plugin\":\"hostile\",\"state_version\":2}\n\xff\xff\xff"]
+    {
         assert!(used.guarded.restore(rubbish).is_err());
         assert_eq!(used.judges().scores.len(), ROWS);
     }

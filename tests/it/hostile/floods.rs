@@ -4,7 +4,6 @@ use super::*;
 use crate::plugin_faults::{metered, sample};
 use kaminari::decode::PluginDecoder;
 use kaminari::plugin::Health;
-use serde_json::json;
 
 fn detecting(what: &str) -> Used {
     Used::new(&granted("hostile"), Role::Detector, &does(what, "detect")).unwrap()
@@ -90,7 +89,11 @@ fn state_is_as_much_as_granted() {
         let (reason, text) = used.fails();
         assert_eq!(reason, "error");
         assert!(text.contains("4194304 are allowed (`plugins.hostile.limits.state_bytes`)"), "{text}");
-        assert_eq!(used.guarded.save().map_or(0, |saved| saved.len()) / 4096, 0, "the call failed: nothing of it stays");
+        assert_eq!(
+            used.guarded.save().map_or(0, |saved| saved.len()) / 4096,
+            0,
+            "the call failed: nothing of it stays"
+        );
 
         // The same key again and again: the host remembers what was there before, once.
         let mut used = detecting("state-churn");
@@ -109,5 +112,4 @@ fn odd_features_are_refused_by_entity_or_judged_as_they_are() {
         let Ok(Answer::Features(features)) = used.call() else { panic!("{what}") };
         assert_eq!(features.num_rows(), rows, "{what}: what the pipeline makes of them is told in `pipeline`");
     }
-    let _ = json!({});
 }

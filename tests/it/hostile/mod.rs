@@ -14,7 +14,9 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use kaminari::config::{PluginLimits, PluginPlan};
 use kaminari::model::frames::NO_PEER;
 use kaminari::model::{FrameBatch, Verdict, WindowInfo};
-use kaminari::plugin::{CallError, DecodedRows, Guarded, LoadedPlugin, PluginError, PluginInstance, Role, SourceOutput};
+use kaminari::plugin::{
+    CallError, DecodedRows, Guarded, LoadedPlugin, PluginError, PluginInstance, Role, SourceOutput,
+};
 use kaminari::plugin::{Status, Unanswered, Use};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;

@@ -25,7 +25,12 @@ fn refused(role: Role, what: &str, call: &str, said: &str) {
 fn results_of_another_shape_are_refused_as_a_whole() {
     refused(Role::Detector, "short-scores", "detect", "2 scores for 3 rows");
     refused(Role::Detector, "long-scores", "detect", "4 scores for 3 rows");
-    refused(Role::SourceDecoder, "other-columns", "decode", "rows that are not as declared: the columns time Utf8 instead of ");
+    refused(
+        Role::SourceDecoder,
+        "other-columns",
+        "decode",
+        "rows that are not as declared: the columns time Utf8 instead of ",
+    );
     refused(Role::SourceDecoder, "reject-beyond", "decode", "a refusal of frame 3 of 3");
     refused(Role::SourceDecoder, "million-rejects", "decode", "frame 0 is refused twice");
     refused(Role::FeatureExtractor, "other-columns", "extract", "features that are not those agreed at plan time: ");

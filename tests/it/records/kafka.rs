@@ -39,7 +39,8 @@ fn a_killed_process_makes_its_windows_again_with_what_its_plugins_knew() {
              dead_letter_topic = {dead:?}
              decode = {{ plugin = \"roles\" }}"
         );
-        let sink = format!("[sinks.out]\ntype = \"kafka\"\nbrokers = [{brokers:?}]\ntopic = {out:?}\ncontent = \"features\"");
+        let sink =
+            format!("[sinks.out]\ntype = \"kafka\"\nbrokers = [{brokers:?}]\ntopic = {out:?}\ncontent = \"features\"");
         let config = config(&source, "sum = \"sum\", bucket = \"seen\"", &sink);
         // Two records in each window, and rubbish; each window closes the one before.
         let windows = |numbers: std::ops::Range<u64>| {

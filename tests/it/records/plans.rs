@@ -29,24 +29,56 @@ fn mistakes_have_their_place() {
     for (from, to, texts) in [
         // The plugin's own words, at its own key.
         ("config = { sum = \"sum\" }", "config = { summe = \"sum\" }", vec!["pipelines.p.records.extract", "summe"]),
-        ("decode = { plugin = \"roles\" }", "decode = { plugin = \"roles\", config = { trap = 1 } }", vec!["source `in`", "trap"]),
+        (
+            "decode = { plugin = \"roles\" }",
+            "decode = { plugin = \"roles\", config = { trap = 1 } }",
+            vec!["source `in`", "trap"],
+        ),
         // Names.
-        ("decode = { plugin = \"roles\" }", "decode = { plugin = \"rolls\" }", vec!["no plugin `rolls`", "did you mean `roles`"]),
+        (
+            "decode = { plugin = \"roles\" }",
+            "decode = { plugin = \"rolls\" }",
+            vec!["no plugin `rolls`", "did you mean `roles`"],
+        ),
         ("extract = { plugin = \"roles\"", "extract = { plugin = \"rolls\"", vec!["no plugin `rolls`"]),
         // Columns.
-        ("features = [\"sum\", \"seen\"]", "features = [\"sum\", \"saw\"]", vec!["no numeric column `saw`", "name, sum, seen"]),
+        (
+            "features = [\"sum\", \"seen\"]",
+            "features = [\"sum\", \"saw\"]",
+            vec!["no numeric column `saw`", "name, sum, seen"],
+        ),
         ("features = [\"sum\", \"seen\"]", "features = [\"sum\", \"name\"]", vec!["no numeric column `name`"]),
         ("entity = \"name\"", "entity = \"nam\"", vec!["no text or address column `nam`"]),
         ("feature = \"sum\", above", "feature = \"total\", above", vec!["no feature `total`"]),
         // What does not go together.
-        ("decode = { plugin = \"roles\" }", "decode = { format = \"jsonl\" }", vec!["brings flow records", "decode = { plugin = \"NAME\" }"]),
-        ("decode = { plugin = \"roles\" }", "decode = { plugin = \"roles\", format = \"csv\" }", vec!["a `format` beside a `plugin`"]),
+        (
+            "decode = { plugin = \"roles\" }",
+            "decode = { format = \"jsonl\" }",
+            vec!["brings flow records", "decode = { plugin = \"NAME\" }"],
+        ),
+        (
+            "decode = { plugin = \"roles\" }",
+            "decode = { plugin = \"roles\", format = \"csv\" }",
+            vec!["a `format` beside a `plugin`"],
+        ),
         ("decode = { plugin = \"roles\" }", "decode = { config = { a = 1 } }", vec!["a `config` without a `plugin`"]),
         ("[pipelines.p.records]", "[pipelines.p.nothing]", vec!["nothing"]),
         ("entity = \"name\"", "level = \"src_addr\"", vec!["a level of no entity"]),
-        ("entity = \"name\"", "entity = \"name\"\nlevel = \"dst_prefix\"", vec!["no value for `pipelines.p.records.level`"]),
-        ("sources = [\"in\"]", "sources = [\"in\"]\nkeys = [\"dst_addr\"]", vec!["a pipeline of records has no `keys`"]),
-        ("type = \"tumbling\"", "type = \"tumbling\", event_time = \"spread\"", vec!["`spread` is no value", "`record` or `received`"]),
+        (
+            "entity = \"name\"",
+            "entity = \"name\"\nlevel = \"dst_prefix\"",
+            vec!["no value for `pipelines.p.records.level`"],
+        ),
+        (
+            "sources = [\"in\"]",
+            "sources = [\"in\"]\nkeys = [\"dst_addr\"]",
+            vec!["a pipeline of records has no `keys`"],
+        ),
+        (
+            "type = \"tumbling\"",
+            "type = \"tumbling\", event_time = \"spread\"",
+            vec!["`spread` is no value", "`record` or `received`"],
+        ),
         // Grants.
         ("state = [\"seen\"]", "state = [\"\"]", vec!["no name of a bucket"]),
         ("metrics_series = 10", "metrics_series = 1000000", vec!["from 0 to 100000"]),
