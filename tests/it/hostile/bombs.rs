@@ -43,6 +43,17 @@ fn a_table_grows_to_its_bound() {
 }
 
 #[test]
+fn recursion_ends_with_the_stack() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = "(func $deep (param i64) (result i64) (i64.add (call $deep (local.get 0)) (i64.const 1)))\n (global $free";
+    let call = "(call $drop (local.get 5)) (drop (call $deep (i64.const 0))) (i32.const 0))";
+    let plan = component(dir.path(), "deep", &[(DETECT, call), ("(global $free", deep)]);
+    let mut used = Used::new(&plan, Role::Detector, &serde_json::json!({})).unwrap();
+    let (reason, text) = used.fails();
+    assert_eq!((reason, &*text), ("trap", "plugin empty@0.1.0: `detect` trapped: wasm trap: call stack exhausted"));
+}
+
+#[test]
 fn memories_are_capped_before_they_are_there() {
     let dir = tempfile::tempdir().unwrap();
     let plan =
@@ -74,7 +85,7 @@ fn lists_that_lie_about_their_length_are_traps() {
     for (name, at) in [("scores", 3080), ("alerts", 3088)] {
         let lie = format!(
             "(call $drop (local.get 5)) (i32.store (i32.const {}) (i32.const 268435456)) (i32.const 3072))",
-            at + 4
+            at
         );
         let plan = component(dir.path(), name, &[(DETECT, &lie)]);
         let mut used = Used::new(&plan, Role::Detector, &serde_json::json!({})).unwrap();

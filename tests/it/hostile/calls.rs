@@ -39,9 +39,10 @@ fn memory_bombs_hit_the_cap() {
     every_call("memory", "oom", "its cap is 33554432 (`limits.memory_bytes`)");
 }
 
+/// In the part of it that lies in memory; the other one is in `bombs`.
 #[test]
 fn stack_bombs_are_traps() {
-    every_call("stack", "trap", "call stack exhausted");
+    every_call("stack", "trap", "trapped: wasm trap: ");
 }
 
 #[test]

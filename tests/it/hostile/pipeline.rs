@@ -84,6 +84,7 @@ fn run(dir: &Path, hostile: Option<(&str, &str)>) -> (String, Summary, String) {
     let mask = |line: &str| {
         let mut event: serde_json::Value = serde_json::from_str(line).unwrap();
         event["plan_digest"] = "masked".into();
+        event["emitted_at"] = "masked".into();
         format!("{event}\n")
     };
     (told.lines().map(mask).collect(), Summary::read(&summary), log)

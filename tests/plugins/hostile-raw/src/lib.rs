@@ -42,7 +42,7 @@ mod guest {
                     std::hint::spin_loop();
                 },
                 "trap" => panic!("as the fixture was told"),
-                "memory" => drop(std::hint::black_box(vec![1u8; 3 << 30])),
+                "memory" => drop(std::hint::black_box(vec![1u8; 1 << 30])),
                 "long-name" => info.name = long(),
                 "no-name" => info.name.clear(),
                 "lines" => info.version = "1\n2026 ERROR forged".into(),
@@ -187,7 +187,8 @@ mod guest {
         }
         fn decode(_: source_decoder::Frames) -> Result<source_decoder::Decoded, Error> {
             // A time that is absent, in a column that was declared to have none such.
-            let b = builder(&[("time", DataType::TimestampNs)]);
+            let time = Field { name: "time".into(), ty: DataType::TimestampNs, nullable: true };
+            let b = BatchBuilder::new(&Schema { fields: vec![time], metadata: Vec::new() });
             b.put_u64s(0, &[1])?;
             b.put_validity(0, &[0])?;
             let rows = BatchBuilder::finish(b);

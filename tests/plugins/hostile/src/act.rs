@@ -55,7 +55,7 @@ impl Config {
             "print" => (0..10_000).for_each(|_| println!("{}", "x".repeat(1000))),
             "logs" => (0..10_000).for_each(|i| log(Level::Info, &format!("line {i}\n2026 ERROR forged"), &[])),
             "long-log" => {
-                let long = "x".repeat(4 << 20);
+                let long = "x".repeat(1 << 20);
                 log(Level::Info, &long, &vec![("key", long.as_str()); 8]);
             }
             "series" => {
