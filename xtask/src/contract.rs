@@ -40,9 +40,12 @@ fn check(wit: &Path) -> Result<Vec<String>> {
         let Some(of) = name.strip_suffix(".wit") else { continue };
         let old = read(&path)?;
         match sums.remove(&*name) {
-            None => complaints.push(format!("wit/released/{name} is not in {SUMS}: `cargo xtask contract --release` files it")),
+            None => complaints
+                .push(format!("wit/released/{name} is not in {SUMS}: `cargo xtask contract --release` files it")),
             Some(sum) if sum != hex(&old) => {
-                complaints.push(format!("wit/released/{name} is not what was released: restore it, and change wit/kaminari.wit"));
+                complaints.push(format!(
+                    "wit/released/{name} is not what was released: restore it, and change wit/kaminari.wit"
+                ));
             }
             Some(_) => {}
         }
@@ -51,7 +54,8 @@ fn check(wit: &Path) -> Result<Vec<String>> {
             complaints.push(format!("wit/released/{name} is of version {}", text(then)));
         } else if then == version && old != now {
             let next = text([version[0], version[1], version[2] + 1]);
-            complaints.push(format!("wit/kaminari.wit differs from the released {of}: it needs a higher version, as {next}"));
+            complaints
+                .push(format!("wit/kaminari.wit differs from the released {of}: it needs a higher version, as {next}"));
         } else if then > version {
             complaints.push(format!("wit/kaminari.wit has version {}, and {of} is released", text(version)));
         } else if then[..2] == version[..2] {
@@ -139,7 +143,8 @@ struct Contract {
 
 impl Contract {
     fn read(wit: &str) -> Self {
-        let code: String = wit.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
+        let code: String =
+            wit.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
         let mut contract = Self::default();
         for statement in statements(&words(&code)) {
             let Some((name, body)) = block(&statement) else { continue };
@@ -256,11 +261,16 @@ mod tests {
             assert_eq!(told.len(), 1, "{told:?}");
             told[0].clone()
         };
-        assert!(only("nullable: bool", "nullable: bool, unit: string").starts_with("`common.field` was `record field {"));
+        assert!(
+            only("nullable: bool", "nullable: bool, unit: string").starts_with("`common.field` was `record field {")
+        );
         assert!(only("low, high", "low, high, higher").starts_with("`common.level` was"));
         assert!(only("num-rows: func() -> u32;", "").starts_with("`data.batch.num-rows` is gone"));
         assert!(only("-> u32", "-> u64").contains("is `num-rows : func ( ) - > u64`"));
-        assert!(only("interface detector { use", "interface detector { name: func() -> string; use").contains("is new in what plugins export"));
+        assert!(
+            only("interface detector { use", "interface detector { name: func() -> string; use")
+                .contains("is new in what plugins export")
+        );
         assert!(only("export detector;", "export detector; export lifecycle;").contains("other exports"));
         assert!(only("world plugin", "world another").contains("world `plugin` is gone"));
     }

@@ -45,7 +45,8 @@ fn a_table_grows_to_its_bound() {
 #[test]
 fn recursion_ends_with_the_stack() {
     let dir = tempfile::tempdir().unwrap();
-    let deep = "(func $deep (param i64) (result i64) (i64.add (call $deep (local.get 0)) (i64.const 1)))\n (global $free";
+    let deep =
+        "(func $deep (param i64) (result i64) (i64.add (call $deep (local.get 0)) (i64.const 1)))\n (global $free";
     let call = "(call $drop (local.get 5)) (drop (call $deep (i64.const 0))) (i32.const 0))";
     let plan = component(dir.path(), "deep", &[(DETECT, call), ("(global $free", deep)]);
     let mut used = Used::new(&plan, Role::Detector, &serde_json::json!({})).unwrap();

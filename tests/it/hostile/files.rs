@@ -5,7 +5,7 @@ use super::bombs::component;
 use super::*;
 use kaminari::plugin::{API_VERSION, PluginHost};
 use serde_json::json;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
 #[test]
@@ -66,42 +66,49 @@ fn a_tampered_entry_is_never_executed() {
     let (host, entries) = cached(dir.path(), &[&one, &two]);
     let good: Vec<Vec<u8>> = entries.iter().map(|e| std::fs::read(e).unwrap()).collect();
     let name = |plan: &PluginPlan| host.load(plan).unwrap().info().name.clone();
-    let as_it_was = || {
-        assert_eq!((&*name(&one), &*name(&two)), ("empty", "other"));
-        for (entry, good) in entries.iter().zip(&good) {
-            assert!(std::fs::read(entry).unwrap() == *good, "compiled again, byte for byte");
-            assert!(std::fs::symlink_metadata(entry).unwrap().is_file(), "a file of its own");
-        }
+    let inodes = || entries.iter().map(|e| std::fs::symlink_metadata(e).unwrap().ino()).collect::<Vec<_>>();
+    let names = || assert_eq!((&*name(&one), &*name(&two)), ("empty", "other"));
+    // A whole entry is used as it is, a tampered one gives way to a new file.
+    let is_used = || {
+        let before = inodes();
+        names();
+        assert_eq!(inodes(), before, "nothing was wrong with them");
+        assert!(entries.iter().all(|entry| std::fs::symlink_metadata(entry).unwrap().is_file()));
     };
-    as_it_was();
+    let gives_way = |what: &str| {
+        let before = inodes();
+        names();
+        assert_ne!(inodes()[0], before[0], "{what}: compiled again");
+        is_used();
+    };
+    is_used();
     // Swapped: each is whole, and another plugin's.
     std::fs::write(&entries[0], &good[1]).unwrap();
     std::fs::write(&entries[1], &good[0]).unwrap();
-    as_it_was();
+    gives_way("swapped");
     // Cut and flipped, in the checksum and in the code.
     for at in [0, 31, 32, 40, good[0].len() / 2, good[0].len() - 1] {
         let mut flipped = good[0].clone();
         flipped[at] ^= 0x10;
         std::fs::write(&entries[0], flipped).unwrap();
-        as_it_was();
+        gives_way("flipped");
         std::fs::write(&entries[0], &good[0][..at]).unwrap();
-        as_it_was();
+        gives_way("cut");
     }
-    // Longer.
     std::fs::write(&entries[0], [&good[0][..], b"more"].concat()).unwrap();
-    as_it_was();
-    // A link, even to the very same bytes; and what is no file at all.
+    gives_way("longer");
+    // A link, even to the very same bytes.
     let aside = dir.path().join("aside");
     for target in [&good[0], &good[1]] {
         std::fs::write(&aside, target).unwrap();
         std::fs::remove_file(&entries[0]).unwrap();
         symlink(&aside, &entries[0]).unwrap();
-        as_it_was();
+        gives_way("a link");
         assert!(std::fs::read(&aside).unwrap() == *target, "what the link pointed to is untouched");
     }
     // One that others may write.
     std::fs::set_permissions(&entries[0], std::fs::Permissions::from_mode(0o666)).unwrap();
-    as_it_was();
+    gives_way("open to all");
     assert_eq!(std::fs::metadata(&entries[0]).unwrap().permissions().mode() & 0o777, 0o600);
 }
 

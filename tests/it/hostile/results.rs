@@ -1,8 +1,8 @@
 //! Answers that make no sense, and handles that are none.
 
 use super::*;
-use arrow_array::Array as _;
 use crate::plugin_faults::metered;
+use arrow_array::Array as _;
 use kaminari::decode::PluginDecoder;
 use serde_json::json;
 
