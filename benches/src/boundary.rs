@@ -61,8 +61,7 @@ fn calls(case: &str, unit: &str, scale: f64, plugin: &mut PluginInstance, batch:
 fn starts(plugins: &Path, batch: &arrow_array::RecordBatch) -> Outcome {
     let (file, config) = PLAIN;
     let limits = PluginLimits::default();
-    let us =
-        |case: &str, began: Instant, rep| row("boundary", case, "us", began.elapsed().as_secs_f64() * 1e6, rep);
+    let us = |case: &str, began: Instant, rep| row("boundary", case, "us", began.elapsed().as_secs_f64() * 1e6, rep);
     for rep in 1..=5 {
         let dir = tempfile::tempdir()?;
         let host = PluginHost::new(&dir.path().join("cache"))?;

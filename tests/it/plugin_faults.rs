@@ -138,7 +138,7 @@ fn the_message_names_plugin_version_and_cause() {
 
     let (kind, text) = cause("spin", serde_json::json!({}));
     assert_eq!(kind, CallErrorKind::Deadline { ms: 100 });
-    assert_eq!(text, "plugin spin@0.1.0: `detect` missed its deadline of 100 ms");
+    assert_eq!(text, "plugin spin@0.1.0: `detect` missed its deadline of 100 ms (`limits.deadline_ms`)");
 
     let (kind, text) = cause("oom", serde_json::json!({}));
     let CallErrorKind::OutOfMemory { bytes, cap } = kind else { panic!("not told from a panic: {kind:?}") };

@@ -45,7 +45,7 @@ impl Drop for Running {
 pub struct Engine {
     child: Running,
     dir: tempfile::TempDir,
-    udp: SocketAddr,
+    pub udp: SocketAddr,
     api: SocketAddr,
 }
 

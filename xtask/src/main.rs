@@ -2,6 +2,7 @@
 //! brings what it needs and says so.
 
 mod bench;
+mod contract;
 mod demo;
 mod engine;
 mod eval;
@@ -61,6 +62,12 @@ enum Verb {
         #[arg(long)]
         print: bool,
     },
+    /// Checks the contract with plugins (wit/) against what was released.
+    Contract {
+        /// File wit/kaminari.wit under its version first: it never changes from then on.
+        #[arg(long)]
+        release: bool,
+    },
     /// Starts the engine, sends it labelled traffic with three attacks, and prints what it made of them.
     Demo,
     /// Trains on benign data, scores labelled data of other days, and prints how good that was beside the goals.
@@ -94,6 +101,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Ci { lints, torch } => test::ci(lints, torch),
         Verb::Torch => torch::run(),
         Verb::Kafka { verb } => kafka::run(verb),
+        Verb::Contract { release } => contract::run(release),
         Verb::Layers { print } => layers::run(print),
         Verb::Demo => demo::run(),
         Verb::Eval { recipe } => eval::run(recipe),

@@ -1,7 +1,7 @@
 //! All that must pass, in one command, with one line at the end that counts.
 
 use crate::shell::{cargo, must, say, show, works};
-use crate::{guests, kafka, layers, plugins, tools, torch};
+use crate::{contract, guests, kafka, layers, plugins, tools, torch};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -24,6 +24,7 @@ pub fn run(torch: bool, args: &[String], strict: bool) -> Result<()> {
     }
     say("clippy is left to `cargo xtask ci --lints`: it checks every dependency once more");
     layers::run(false)?;
+    contract::run(false)?;
     if !tests(torch, args, strict)? {
         std::process::exit(1);
     }

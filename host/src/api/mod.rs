@@ -1,6 +1,10 @@
-//! The HTTP surface: `/livez`, `/readyz`, `/metrics`, `/version`. Loopback by default; reads only, changes nothing.
+//! The HTTP surface: `/livez`, `/readyz`, `/metrics`, `/version`, `/api/v1/plugins` (docs/api.md). Loopback by default; reads
+//! only, changes nothing.
+
+mod plugins;
 
 use crate::pipeline::publish_process;
+use crate::plugin::Statuses;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -19,6 +23,8 @@ pub struct State {
     pub ready: Arc<AtomicBool>,
     /// Sources that have somebody to ask, and whether that one answers.
     pub sources: Vec<(Arc<str>, Arc<AtomicBool>)>,
+    /// In `/api/v1/plugins`.
+    pub plugins: Option<Arc<Statuses>>,
     /// In `/version`.
     pub plan_digest: Arc<str>,
 }
@@ -30,7 +36,7 @@ pub async fn bind(listen: SocketAddr) -> std::io::Result<tokio::net::TcpListener
 
 /// Serves until the runtime ends.
 pub async fn serve(listener: tokio::net::TcpListener, state: State) -> std::io::Result<()> {
-    let State { metrics, ready, sources, plan_digest } = state;
+    let State { metrics, ready, sources, plugins, plan_digest } = state;
     let metrics = move || async move {
         publish_process();
         metrics.run_upkeep();
@@ -53,11 +59,16 @@ pub async fn serve(listener: tokio::net::TcpListener, state: State) -> std::io::
         let body = serde_json::json!({"version": env!("CARGO_PKG_VERSION"), "plan_digest": &*plan_digest});
         ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
     };
+    let plugins = move || async move {
+        let body = plugins::told(plugins.as_deref());
+        ([(header::CONTENT_TYPE, "application/json")], format!("{body}\n"))
+    };
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz.clone()))
         .route("/healthz", get(readyz))
         .route("/metrics", get(metrics))
-        .route("/version", get(version));
+        .route("/version", get(version))
+        .route("/api/v1/plugins", get(plugins));
     axum::serve(listener, router).await
 }

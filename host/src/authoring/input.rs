@@ -96,7 +96,7 @@ impl Input {
 fn hex(line: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = line.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
     let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    (digits.len() % 2 == 0).then(|| pairs.collect())?
+    digits.len().is_multiple_of(2).then(|| pairs.collect())?
 }
 
 /// A row with the line that it stands on.

@@ -48,7 +48,8 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
     if let Some(listener) = listener {
         tracing::info!("api on http://{}", listener.local_addr().into_diagnostic()?);
         let (metrics, ready, sources) = (metrics.clone(), ready.clone(), running.connected().to_vec());
-        let state = api::State { metrics, ready, sources, plan_digest: plan.digest.as_str().into() };
+        let plugins = running.plugins();
+        let state = api::State { metrics, ready, sources, plugins, plan_digest: plan.digest.as_str().into() };
         runtime.spawn(api::serve(listener, state));
     }
     ready.store(true, Ordering::Relaxed);

@@ -63,7 +63,7 @@ pub(super) fn flows(
             intake.replace(reading);
             last = format;
         }
-        intake.from_file(reader.path().display().to_string());
+        intake.of_file(reader.path().display().to_string());
         let read = drain(&mut reader, stop, progress.as_ref(), |frames| {
             intake.read_from_file(frames, |first, last| pace.keep(first, last, stop));
             Ok(())

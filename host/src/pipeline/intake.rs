@@ -126,7 +126,7 @@ impl Intake {
     fn frames(&mut self, frames: &FrameBatch) {
         match &mut self.reading {
             Reading::Flows(decoder, builder) => {
-                decoder.decode(frames, builder);
+                decoder.decode(frames, &mut **builder);
                 if builder.len() >= BATCH_ROWS {
                     self.flush();
                 } else if !builder.is_empty() {
@@ -154,7 +154,7 @@ impl Intake {
         counter!(SOURCE_DATAGRAMS, "component_id" => id.clone()).increment(frames.frames.len() as u64);
         counter!(SOURCE_RECEIVED_BYTES, "component_id" => id).increment(frames.data.len() as u64);
         if let Reading::Flows(decoder, builder) = &mut self.reading {
-            decoder.decode(frames, builder);
+            decoder.decode(frames, &mut **builder);
             if let Some((first, last)) = builder.received_ns() {
                 pace(first, last);
             }
@@ -190,7 +190,7 @@ impl Intake {
     }
 
     /// Another file begins: frames come from it.
-    pub(super) fn from_file(&mut self, name: String) {
+    pub(super) fn of_file(&mut self, name: String) {
         self.origin = name;
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// See the module.
 pub(super) enum Reading {
-    Flows(Box<dyn Decoder>, FlowBatchBuilder),
+    Flows(Box<dyn Decoder>, Box<FlowBatchBuilder>),
     Rows(Box<PluginDecoder>),
 }
 
@@ -24,7 +24,7 @@ impl Reading {
         }
         let decoder =
             decode::build(options, false).map_err(|e| BuildError::Input(format!("source {source:?}: {e}")))?;
-        Ok(Reading::Flows(decoder, FlowBatchBuilder::default()))
+        Ok(Reading::Flows(decoder, Box::default()))
     }
 
     /// Counters of a decoder of the engine.

@@ -2,12 +2,13 @@
 //! only where the type asks for it. Memory that a guest makes the host hold is charged to its instance.
 
 use super::bindings::kaminari::plugin::common::{DataType as Type, Error, Field, Schema};
-use super::limits::HOST_BYTES;
+use super::limits::{HOST_BYTES, SCHEMA_BYTES};
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{Array, RecordBatch, UInt32Array};
 use arrow_buffer::{Buffer, ScalarBuffer};
-use arrow_schema::{DataType, TimeUnit};
+use arrow_ipc::reader::StreamDecoder;
+use arrow_schema::{ArrowError, DataType, TimeUnit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,24 +19,41 @@ pub struct Account(Arc<AtomicUsize>);
 /// Some of them; given back on drop.
 pub struct Charge {
     account: Account,
-    bytes: usize,
+    bytes: AtomicUsize,
 }
 
 impl Account {
     /// Refused over [`HOST_BYTES`].
     pub fn charge(&self, bytes: usize) -> Result<Arc<Charge>, Error> {
         let before = self.0.fetch_add(bytes, Ordering::Relaxed);
-        let charge = Charge { account: self.clone(), bytes };
+        let charge = Charge { account: self.clone(), bytes: bytes.into() };
         if before.saturating_add(bytes) > HOST_BYTES {
             return Err(Error::Quota(format!("batches made by the plugin would take more than {HOST_BYTES} bytes")));
         }
         Ok(Arc::new(charge))
     }
+
+    /// What was lent for one call: nothing yet.
+    pub fn loan(&self) -> Arc<Charge> {
+        Arc::new(Charge { account: self.clone(), bytes: 0.into() })
+    }
+}
+
+impl Charge {
+    /// The call is over, and parts of a lent batch of so many bytes are still held: they count from now on. Refused as above.
+    pub fn kept(&self, bytes: usize) -> Result<(), String> {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.account.0.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > HOST_BYTES {
+            return Err(format!("it keeps parts of batches that it was lent, of more than {HOST_BYTES} bytes"));
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.account.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.account.0.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
     }
 }
 
@@ -50,7 +68,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch of the host's own, lent to the plugin.
+    /// A batch of the host's own, lent to the plugin for one call.
+    pub fn on_loan(batch: RecordBatch, loan: Arc<Charge>) -> Self {
+        Self { batch, charges: vec![loan], frame_row: None }
+    }
+
+    /// A batch of the host's own.
     pub fn lent(batch: RecordBatch) -> Self {
         Self { batch, charges: Vec::new(), frame_row: None }
     }
@@ -135,12 +158,14 @@ impl Batch {
         Some(bits)
     }
 
-    /// Several columns end to end.
-    pub fn block_f64(&self, columns: &[u32]) -> Result<Vec<f64>, Error> {
-        let mut block = Vec::with_capacity(columns.len().min(self.batch.num_columns()) * self.batch.num_rows());
+    /// Several columns end to end; refused: more than `cap` bytes.
+    pub fn block_f64(&self, columns: &[u32], cap: usize) -> Result<Vec<f64>, Error> {
         if columns.len() > self.batch.num_columns() {
             return Err(Error::Quota("more columns asked for than there are".into()));
         }
+        let values = columns.len() * self.batch.num_rows();
+        fits(values * size_of::<f64>(), cap)?;
+        let mut block = Vec::with_capacity(values);
         for &column in columns {
             block.extend_from_slice(&self.f64s(column)?);
         }
@@ -184,8 +209,10 @@ impl Batch {
         Ok(Self { batch, charges: vec![charge], frame_row: None })
     }
 
-    /// A whole Arrow IPC stream.
-    pub fn to_ipc(&self) -> Result<Vec<u8>, Error> {
+    /// A whole Arrow IPC stream; refused: of more than `cap` bytes.
+    pub fn to_ipc(&self, cap: usize) -> Result<Vec<u8>, Error> {
+        let columns = self.batch.columns().iter().map(|c| c.to_data().get_slice_memory_size());
+        fits(columns.sum::<Result<usize, _>>().map_err(other)?, cap)?;
         let mut writer =
             arrow_ipc::writer::StreamWriter::try_new(Vec::new(), self.batch.schema_ref()).map_err(other)?;
         writer.write(&self.batch).map_err(other)?;
@@ -198,12 +225,22 @@ impl Batch {
         let charge = account.charge(bytes.len().saturating_mul(2))?;
         // The bytes are a stranger's and the reader was not written for strangers: a panic stays here.
         let read = std::panic::catch_unwind(|| {
-            let reader = arrow_ipc::reader::StreamReader::try_new(bytes, None)?;
-            let schema = reader.schema();
-            let batches = reader.collect::<Result<Vec<_>, _>>()?;
-            arrow_select::concat::concat_batches(&schema, &batches)
+            // Of the two readers this one believes no length: it takes what is there.
+            let (mut decoder, mut input) = (StreamDecoder::new(), Buffer::from(bytes));
+            let mut batches = Vec::new();
+            while !input.is_empty() {
+                batches.extend(decoder.decode(&mut input)?);
+            }
+            decoder.finish()?;
+            let none = || ArrowError::IpcError("no schema".into());
+            arrow_select::concat::concat_batches(&decoder.schema().ok_or_else(none)?, &batches)
         });
         match read {
+            // Some types take no bytes at all, as many rows as there may be.
+            Ok(Ok(batch)) if batch.num_rows() > bytes.len().saturating_mul(8) => {
+                Err(Error::Other(format!("{} rows in {} bytes", batch.num_rows(), bytes.len())))
+            }
+            Ok(Ok(batch)) if schema_bytes(batch.schema_ref()) > SCHEMA_BYTES => Err(schema_too_large()),
             Ok(Ok(batch)) => Ok(Self { batch, charges: vec![charge], frame_row: None }),
             Ok(Err(e)) => Err(other(e)),
             Err(_) => Err(Error::Other("not an Arrow IPC stream".into())),
@@ -319,7 +356,26 @@ fn taken_bytes(array: &dyn Array, rows: &[u32]) -> Result<usize, Error> {
     })
 }
 
-fn other(e: arrow_schema::ArrowError) -> Error {
+/// What the guest could not take is not made.
+fn fits(bytes: usize, cap: usize) -> Result<(), Error> {
+    if bytes > cap {
+        return Err(Error::Quota(format!("it would take {bytes} bytes, the memory has {cap} (`limits.memory_bytes`)")));
+    }
+    Ok(())
+}
+
+/// Bytes of names and metadata.
+fn schema_bytes(schema: &arrow_schema::Schema) -> usize {
+    let pairs =
+        |of: &std::collections::HashMap<String, String>| -> usize { of.iter().map(|(k, v)| k.len() + v.len()).sum() };
+    schema.fields().iter().map(|f| f.name().len() + pairs(f.metadata())).sum::<usize>() + pairs(schema.metadata())
+}
+
+pub(super) fn schema_too_large() -> Error {
+    Error::Quota(format!("names and metadata of a batch's columns are more than {SCHEMA_BYTES} bytes"))
+}
+
+fn other(e: ArrowError) -> Error {
     Error::Other(e.to_string())
 }
 
@@ -355,10 +411,11 @@ mod tests {
         assert_eq!(&*b.f64s(2).unwrap(), [1.0, 2.0, 3.0]);
         assert_eq!(&*b.f64s(3).unwrap(), [1.0, 0.0, 1.0]);
         assert_eq!(&*b.f64s(5).unwrap(), [0.5, 1.0, 2.0]);
-        assert_eq!(b.block_f64(&[2, 3]).unwrap(), [1.0, 2.0, 3.0, 1.0, 0.0, 1.0]);
+        assert_eq!(b.block_f64(&[2, 3], 48).unwrap(), [1.0, 2.0, 3.0, 1.0, 0.0, 1.0]);
         assert_eq!((b.validity(0), b.validity(1)), (Some(vec![0b101]), None));
         assert!(matches!(b.f64s(4), Err(Error::Schema(_))) && matches!(b.f64s(9), Err(Error::NotFound(_))));
-        assert!(b.block_f64(&[2; 8]).is_err(), "no amplification");
+        assert!(b.block_f64(&[2; 8], 1 << 20).is_err(), "no amplification");
+        assert!(matches!(b.block_f64(&[2, 3], 47), Err(Error::Quota(_))), "more than the guest can take");
     }
 
     #[test]
@@ -397,7 +454,8 @@ mod tests {
     #[test]
     fn ipc_goes_there_and_back_and_rubbish_is_refused() {
         let account = Account::default();
-        let bytes = batch().to_ipc().unwrap();
+        let bytes = batch().to_ipc(1 << 20).unwrap();
+        assert!(matches!(batch().to_ipc(100), Err(Error::Quota(_))), "more than the guest can take");
         assert_eq!(Batch::from_ipc(&bytes, &account).unwrap().batch, batch().batch);
         for cut in (0..bytes.len() - 16).step_by(37) {
             let mut damaged = bytes.clone();
@@ -405,6 +463,44 @@ mod tests {
             let _ = Batch::from_ipc(&damaged, &account);
             assert!(Batch::from_ipc(&bytes[..cut], &account).map_or(true, |b| b.batch.num_rows() == 0));
         }
+    }
+
+    #[test]
+    fn an_ipc_stream_is_not_believed_its_lengths() {
+        let account = Account::default();
+        // A message of 4 GiB, of which 8 bytes are there.
+        let message = [&[0xff; 4][..], &[0xf8, 0xff, 0xff, 0xff], &[0; 8]].concat();
+        assert!(Batch::from_ipc(&message, &account).is_err());
+        // Every length in a good stream, made huge: nothing may be reserved for it.
+        let bytes = batch().to_ipc(1 << 20).unwrap();
+        for at in (0..bytes.len() - 8).step_by(4) {
+            for huge in [i64::MAX, 1 << 46, -1] {
+                let mut damaged = bytes.clone();
+                damaged[at..at + 8].copy_from_slice(&huge.to_le_bytes());
+                let _ = Batch::from_ipc(&damaged, &account);
+            }
+        }
+        // Rows that take no bytes.
+        let nothing: ArrayRef = Arc::new(arrow_array::NullArray::new(1 << 30));
+        let bytes = Batch::lent(RecordBatch::try_from_iter([("n", nothing)]).unwrap()).to_ipc(1 << 20).unwrap();
+        let Err(Error::Other(text)) = Batch::from_ipc(&bytes, &account) else { panic!("refused") };
+        assert!(text.starts_with("1073741824 rows in "), "{text}");
+        assert_eq!(account.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_lent_batch_counts() {
+        let account = Account::default();
+        let loan = account.loan();
+        let lent = Batch::on_loan(batch().batch, loan.clone());
+        let view = lent.slice(0, 1);
+        drop(lent);
+        assert_eq!((Arc::strong_count(&loan), account.0.load(Ordering::Relaxed)), (2, 0));
+        loan.kept(HOST_BYTES).unwrap();
+        let Err(text) = account.loan().kept(1) else { panic!("refused") };
+        assert!(text.contains("keeps parts of batches"), "{text}");
+        drop((view, loan));
+        assert_eq!(account.0.load(Ordering::Relaxed), 0);
     }
 
     #[test]
@@ -436,5 +532,10 @@ mod tests {
         b.put_column(2, &built, 2).unwrap();
         assert!(matches!(b.finish(), Err(Error::Schema(_))), "lengths differ");
         assert!(matches!(Builder::new(schema(), &account).finish(), Err(Error::Schema(_))), "nothing put");
+
+        let long = Schema { fields: vec![field(&"x".repeat(SCHEMA_BYTES + 1), Type::Float64)], metadata: vec![] };
+        let mut b = Builder::new(long, &account);
+        assert!(matches!(b.put_f64s(0, vec![1.0]), Err(Error::Quota(_))), "names are memory of the host");
+        assert!(matches!(b.finish(), Err(Error::Quota(_))));
     }
 }

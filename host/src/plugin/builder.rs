@@ -1,19 +1,24 @@
 //! Batches that a plugin builds. Comes in: columns of flat values; goes out: an Arrow batch, or a complaint about the
 //! column that does not fit.
 
-use super::batch::{Account, Batch, Charge};
+use super::batch::{Account, Batch, Charge, schema_too_large};
 use super::bindings::kaminari::plugin::common::{BytesColumn, DataType as Type, Error, Field, Schema};
+use super::limits::{NAME_BYTES, SCHEMA_BYTES};
+use super::services::cut;
 use arrow_array::types::{Float64Type, Int64Type, TimestampNanosecondType, UInt64Type};
 use arrow_array::{
     Array, ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch,
-    StringArray,
+    RecordBatchOptions, StringArray,
 };
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow_schema::{DataType, TimeUnit};
+use arrow_schema::{DataType, SchemaRef, TimeUnit};
 use std::sync::Arc;
 
 /// Columns of one batch: the contract names no more than a schema of a few dozen.
 const MAX_COLUMNS: usize = 1024;
+
+/// Columns that a message names.
+const MAX_TOLD: usize = 32;
 
 /// What stands behind a `batch-builder` handle.
 pub struct Builder {
@@ -22,13 +27,18 @@ pub struct Builder {
     validity: Vec<Option<Vec<u8>>>,
     charges: Vec<Arc<Charge>>,
     account: Account,
+    /// Its schema was too large, and is not kept.
+    too_large: bool,
 }
 
 impl Builder {
     /// For a batch of that schema.
     pub fn new(schema: Schema, account: &Account) -> Self {
+        let too_large = bytes(&schema) > SCHEMA_BYTES;
+        let schema = if too_large { Schema { fields: Vec::new(), metadata: Vec::new() } } else { schema };
         let columns = schema.fields.len().min(MAX_COLUMNS);
         Self {
+            too_large,
             columns: vec![None; columns],
             validity: vec![None; columns],
             schema,
@@ -38,6 +48,9 @@ impl Builder {
     }
 
     fn field(&self, column: u32) -> Result<&Field, Error> {
+        if self.too_large {
+            return Err(schema_too_large());
+        }
         let inside = (column as usize) < self.columns.len();
         self.schema.fields.get(column as usize).filter(|_| inside).ok_or_else(|| Error::NotFound(no_column(column)))
     }
@@ -134,6 +147,9 @@ impl Builder {
     pub fn finish(self) -> Result<Batch, Error> {
         let mut fields = Vec::with_capacity(self.columns.len());
         let mut arrays = Vec::with_capacity(self.columns.len());
+        if self.too_large {
+            return Err(schema_too_large());
+        }
         if self.schema.fields.len() > MAX_COLUMNS {
             return Err(Error::Quota(format!("a batch has at most {MAX_COLUMNS} columns")));
         }
@@ -151,10 +167,18 @@ impl Builder {
     }
 }
 
-/// A schema of the contract in Arrow's words. Refused: two columns of one name, too many columns.
+fn bytes(schema: &Schema) -> usize {
+    let metadata = schema.metadata.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+    schema.fields.iter().map(|f| f.name.len()).sum::<usize>() + metadata
+}
+
+/// A schema of the contract in Arrow's words. Refused: two columns of one name, too many columns, too long names.
 pub(super) fn arrow_schema(schema: Schema) -> Result<arrow_schema::Schema, String> {
     if schema.fields.len() > MAX_COLUMNS {
         return Err(format!("a schema of {} columns; at most {MAX_COLUMNS} are allowed", schema.fields.len()));
+    }
+    if bytes(&schema) > SCHEMA_BYTES {
+        return Err(format!("names and metadata of its columns are more than {SCHEMA_BYTES} bytes"));
     }
     for (i, field) in schema.fields.iter().enumerate() {
         if schema.fields[..i].iter().any(|f| f.name == field.name) {
@@ -163,6 +187,30 @@ pub(super) fn arrow_schema(schema: Schema) -> Result<arrow_schema::Schema, Strin
     }
     let fields = schema.fields.iter().map(|f| arrow_schema::Field::new(&f.name, arrow_type(f.ty), f.nullable));
     Ok(arrow_schema::Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata.into_iter().collect()))
+}
+
+/// The same rows with exactly this schema, so that batches of several calls go together. `Err`: why they do not have it.
+pub(super) fn with_schema(rows: RecordBatch, wanted: &SchemaRef) -> Result<RecordBatch, String> {
+    let (has, want) = (rows.schema_ref().fields(), wanted.fields());
+    let same = has.len() == want.len()
+        && has.iter().zip(want).all(|(h, w)| h.name() == w.name() && h.data_type() == w.data_type());
+    if !same {
+        return Err(format!("the columns {} instead of {}", names(rows.schema_ref()), names(wanted)));
+    }
+    let count = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    let columns = rows.columns().to_vec();
+    RecordBatch::try_new_with_options(wanted.clone(), columns, &count).map_err(|e| e.to_string())
+}
+
+/// For a message: not all of a thousand.
+fn names(schema: &arrow_schema::Schema) -> String {
+    let fields = schema.fields().iter().map(|f| format!("{} {}", cut(f.name(), NAME_BYTES), f.data_type()));
+    let more = schema.fields().len().saturating_sub(MAX_TOLD);
+    let mut told = fields.take(MAX_TOLD).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        told.push_str(&format!(" and {more} more"));
+    }
+    told
 }
 
 fn primitive<T: ArrowPrimitiveType>(values: Vec<T::Native>) -> ArrayRef {

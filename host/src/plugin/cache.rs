@@ -1,16 +1,18 @@
 //! Compiled plugins on disk. Comes in: a component's bytes and digest; goes out: machine code, from the cache or
-//! fresh. A damaged entry is thrown away and rebuilt; a folder that others may write to is refused.
+//! fresh. Thrown away and rebuilt: an entry that is damaged, that lay under another name, that is no plain file of this user's.
+//! A folder that others may write to is refused.
 
 use super::error::PluginError;
 use sha2::{Digest, Sha256};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// Length of the checksum in front of an entry's machine code.
+/// Length of the checksum in front of an entry's machine code: sha256 over the entry's name and the code.
 const CHECKSUM: usize = 32;
 
 /// The folder.
@@ -25,9 +27,7 @@ impl Cache {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         let meta = std::fs::metadata(dir).map_err(failed)?;
         let mode = meta.permissions().mode() & 0o7777;
-        // SAFETY: geteuid only reads a number of this process and cannot fail.
-        let me = unsafe { libc::geteuid() };
-        if meta.uid() != me || mode & 0o022 != 0 {
+        if meta.uid() != me() || mode & 0o022 != 0 {
             return Err(PluginError::CacheUnsafe { path: dir.to_owned(), mode });
         }
         Ok(Self { dir: dir.to_owned() })
@@ -56,12 +56,19 @@ impl Cache {
     }
 
     fn read(&self, engine: &Engine, path: &Path) -> Option<Component> {
-        let entry = std::fs::read(path).ok()?;
+        let entry = match plain_file(path) {
+            Ok(entry) => entry?,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "plugin cache entry is not trusted and thrown away");
+                return None;
+            }
+        };
         match entry.split_at_checked(CHECKSUM) {
-            Some((sum, code)) if Sha256::digest(code)[..] == *sum => {
+            Some((sum, code)) if checksum(path, code)[..] == *sum => {
                 // SAFETY: `deserialize` trusts its input like a shared library. What makes it safe is the folder:
                 // it belongs to this user, nobody else may write there (checked in `open`), and kaminari puts
-                // nothing there but what its own compiler made. The checksum is against damage, not against malice.
+                // nothing there but what its own compiler made. The checksum is against damage and mistaken names, not against
+                // malice.
                 match unsafe { Component::deserialize(engine, code) } {
                     Ok(component) => return Some(component),
                     Err(error) => {
@@ -69,7 +76,9 @@ impl Cache {
                     }
                 }
             }
-            _ => tracing::warn!(path = %path.display(), "plugin cache entry is damaged and thrown away"),
+            _ => {
+                tracing::warn!(path = %path.display(), "plugin cache entry is damaged, or another plugin's, and thrown away")
+            }
         }
         None
     }
@@ -80,14 +89,49 @@ impl Cache {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let temporary = path.with_extension(format!("{}-{n}.tmp", std::process::id()));
         let mut entry = Vec::with_capacity(CHECKSUM + code.len());
-        entry.extend_from_slice(&Sha256::digest(code));
+        entry.extend_from_slice(&checksum(path, code));
         entry.extend_from_slice(code);
-        let written = std::fs::write(&temporary, entry).and_then(|()| std::fs::rename(&temporary, path));
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(&temporary);
+        let written = file.and_then(|mut file| file.write_all(&entry)).and_then(|()| std::fs::rename(&temporary, path));
         if written.is_err() {
             let _ = std::fs::remove_file(&temporary);
         }
         written
     }
+}
+
+/// What only this name and this code have: an entry that was moved to another plugin's name is not that plugin.
+fn checksum(path: &Path, code: &[u8]) -> [u8; CHECKSUM] {
+    let name = path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
+    Sha256::new()
+        .chain_update((name.len() as u64).to_le_bytes())
+        .chain_update(name)
+        .chain_update(code)
+        .finalize()
+        .into()
+}
+
+/// The bytes of a plain file of this user's that nobody else may write; nothing where there is no file. A link is not followed.
+fn plain_file(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    let mut options = std::fs::OpenOptions::new();
+    let opened = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC).open(path);
+    let mut file = match opened {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.uid() != me() || meta.permissions().mode() & 0o022 != 0 {
+        return Err(std::io::Error::other("it is no plain file that only this user may write"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+fn me() -> libc::uid_t {
+    // SAFETY: geteuid only reads a number of this process and cannot fail.
+    unsafe { libc::geteuid() }
 }
 
 /// Lower-case hex sha256.
@@ -108,5 +152,28 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
         let text = Cache::open(&path).err().expect("refused").to_string();
         assert!(text.contains("chmod 700") && text.contains("777"), "{text}");
+    }
+
+    #[test]
+    fn a_checksum_is_of_a_name_too() {
+        let of = |name: &str, code: &[u8]| checksum(Path::new(name), code);
+        assert_eq!(of("/a/x.cwasm", b"code"), of("/b/x.cwasm", b"code"), "the folder may be moved");
+        assert_ne!(of("x.cwasm", b"code"), of("y.cwasm", b"code"));
+        assert_ne!(of("x", b"ycode"), of("xy", b"code"), "where the name ends is part of it");
+    }
+
+    #[test]
+    fn only_plain_files_of_ones_own_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link, open) = (dir.path().join("file"), dir.path().join("link"), dir.path().join("open"));
+        std::fs::write(&file, "code").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(plain_file(&file).unwrap().as_deref(), Some(&b"code"[..]));
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(plain_file(&link).is_err() && plain_file(dir.path()).is_err());
+        std::fs::write(&open, "code").unwrap();
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(plain_file(&open).is_err());
+        assert!(plain_file(&dir.path().join("none")).unwrap().is_none());
     }
 }

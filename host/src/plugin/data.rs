@@ -106,7 +106,7 @@ pub fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         Ok((cx.data().table.get(&b)?.validity(c),))
     })?;
     data.func_wrap("[method]record-batch.block-f64", |cx: Cx, (b, cs): (Rb, Vec<u32>)| -> Answer<Vec<f64>> {
-        Ok((cx.data().table.get(&b)?.block_f64(&cs),))
+        Ok((cx.data().table.get(&b)?.block_f64(&cs, cx.data().limiter.cap()),))
     })?;
 
     // Other batches.
@@ -124,7 +124,7 @@ pub fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         own(&mut cx, taken)
     })?;
     data.func_wrap("[method]record-batch.to-ipc", |cx: Cx, (b,): (Rb,)| -> Answer<Vec<u8>> {
-        Ok((cx.data().table.get(&b)?.to_ipc(),))
+        Ok((cx.data().table.get(&b)?.to_ipc(cx.data().limiter.cap()),))
     })?;
     data.func_wrap("[static]record-batch.from-ipc", |mut cx: Cx, (bytes,): (Vec<u8>,)| -> Answer<Rb> {
         let read = Batch::from_ipc(&bytes, &cx.data().account);

@@ -1,8 +1,9 @@
 //! The role `source-decoder`. Comes in: frames; goes out: rows, and the frames that the plugin refuses with its reasons.
-//! Refused as a whole: rows of another schema than the plugin has declared, refusals of frames that were not there.
+//! Refused as a whole: rows of another schema than the plugin has declared, refusals of frames that were not there or that it
+//! has refused already.
 
 use super::bindings::exports::kaminari::plugin::source_decoder as raw;
-use super::builder::arrow_schema;
+use super::builder::{arrow_schema, with_schema};
 use super::error::CallError;
 use super::instance::PluginInstance;
 use super::limits::{REASON_BYTES, SETUP_DEADLINE_MS};
@@ -73,34 +74,27 @@ impl PluginInstance {
             })
         });
         let checked = decoded.and_then(|(rows, rejected)| {
-            if let Some(rows) = rows.as_ref().filter(|r| !same_columns(r, output)) {
-                let text = format!(
-                    "rows with the columns {}; it has declared {}",
-                    names(rows.schema_ref()),
-                    names(&output.schema)
-                );
-                return Err(self.refused("decode", text));
-            }
-            if let Some(wrong) = rejected.iter().find(|r| r.frame as usize >= frames.len()) {
-                let text = format!("a refusal of frame {} of {}", wrong.frame, frames.len());
-                return Err(self.refused("decode", text));
+            let rows = rows.map(|rows| with_schema(rows, &output.schema)).transpose();
+            let rows =
+                rows.map_err(|cause| self.refused("decode", format!("rows that are not as declared: {cause}")))?;
+            let mut refused = vec![false; frames.len()];
+            for r in &rejected {
+                match refused.get_mut(r.frame as usize) {
+                    None => {
+                        let text = format!("a refusal of frame {} of {}", r.frame, frames.len());
+                        return Err(self.refused("decode", text));
+                    }
+                    Some(true) => {
+                        return Err(self.refused("decode", format!("frame {} is refused twice", r.frame)));
+                    }
+                    Some(refused) => *refused = true,
+                }
             }
             let rejected = rejected.into_iter().map(|r| (r.frame, reason(&r.reason))).collect();
             Ok(DecodedRows { rows: rows.filter(|r| r.num_rows() > 0), rejected })
         });
         self.counted(checked)
     }
-}
-
-fn same_columns(rows: &RecordBatch, output: &SourceOutput) -> bool {
-    let (has, wanted) = (rows.schema_ref().fields(), output.schema.fields());
-    has.len() == wanted.len()
-        && has.iter().zip(wanted).all(|(h, w)| h.name() == w.name() && h.data_type() == w.data_type())
-}
-
-fn names(schema: &SchemaRef) -> String {
-    let fields: Vec<String> = schema.fields().iter().map(|f| format!("{} {}", f.name(), f.data_type())).collect();
-    fields.join(", ")
 }
 
 fn pack(input: &FrameBatch, frames: &[Frame], origin: &str) -> raw::Frames {

@@ -9,7 +9,7 @@ use super::frame::FrameScores;
 use super::instance::{PluginInstance, window};
 use super::limits::*;
 use super::roles::Guest;
-use super::services::cut;
+use super::services::plain;
 use crate::model::{Alert, Contribution, Severity, Verdict, WindowInfo};
 use crate::telemetry;
 use arrow_array::RecordBatch;
@@ -38,7 +38,8 @@ impl PluginInstance {
     pub fn detect(&mut self, of: &WindowInfo, batch: RecordBatch) -> Result<Verdict, CallError> {
         let rows = batch.num_rows();
         let frame_row = self.store.data().inference.frame.as_ref().map(|(_, first)| *first);
-        let batch = Batch { frame_row, ..Batch::lent(batch) };
+        let loan = (self.store.data().account.loan(), batch.get_array_memory_size());
+        let batch = Batch { frame_row, ..Batch::on_loan(batch, loan.0.clone()) };
         let verdict = self.work("detect", of.watermark_ns, |guest, store| {
             let ours = store.data_mut().table.push(batch)?;
             let lent = Resource::new_borrow(ours.rep());
@@ -47,7 +48,7 @@ impl PluginInstance {
             verdict
         });
         self.store.data_mut().inference.frame = None;
-        let verdict = verdict.and_then(|v| self.checked(v, rows));
+        let verdict = self.given_back("detect", loan, verdict).and_then(|v| self.checked(v, rows));
         self.counted(verdict)
     }
 
@@ -86,7 +87,7 @@ impl PluginInstance {
 fn told(alert: raw::Alert) -> Alert {
     Alert {
         row: alert.row,
-        kind: cut(&alert.kind, KIND_BYTES).to_owned(),
+        kind: plain(&alert.kind, KIND_BYTES).into_owned(),
         severity: match alert.severity {
             raw::Severity::Info => Severity::Info,
             raw::Severity::Low => Severity::Low,
@@ -96,18 +97,23 @@ fn told(alert: raw::Alert) -> Alert {
         },
         score: alert.score,
         threshold: alert.threshold,
-        message: cut(&alert.message, MESSAGE_BYTES).to_owned(),
+        message: plain(&alert.message, MESSAGE_BYTES).into_owned(),
         contributions: alert
             .contributions
             .into_iter()
             .take(CONTRIBUTIONS)
-            .map(|c| Contribution { column: c.column, weight: c.weight, observed: c.observed, expected: c.expected })
+            .map(|c| Contribution {
+                column: plain(&c.column, COLUMN_BYTES).into_owned(),
+                weight: c.weight,
+                observed: c.observed,
+                expected: c.expected,
+            })
             .collect(),
         attributes: alert
             .attributes
             .into_iter()
             .take(ATTRIBUTES)
-            .map(|(k, v)| (cut(&k, KIND_BYTES).to_owned(), cut(&v, MESSAGE_BYTES).to_owned()))
+            .map(|(k, v)| (plain(&k, KIND_BYTES).into_owned(), plain(&v, MESSAGE_BYTES).into_owned()))
             .collect(),
     }
 }

@@ -1,6 +1,8 @@
 //! What may go wrong with a plugin. Every text names the plugin, its version where it is known, and the cause.
 
 use super::bindings::kaminari::plugin::common;
+use super::limits::LOG_BYTES;
+use super::services::plain;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -120,6 +122,9 @@ pub struct CallError {
     pub kind: CallErrorKind,
 }
 
+/// The calls about data.
+const WORK: [&str; 3] = ["decode", "extract", "detect"];
+
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CallErrorKind {
@@ -196,7 +201,12 @@ impl fmt::Display for CallError {
         write!(f, "plugin {}: `{}` ", self.plugin, self.call)?;
         match &self.kind {
             CallErrorKind::Trap { message } => write!(f, "trapped: {message}"),
-            CallErrorKind::Deadline { ms } => write!(f, "missed its deadline of {ms} ms"),
+            CallErrorKind::Deadline { ms } => {
+                write!(f, "missed its deadline of {ms} ms")?;
+                // The operator's own; those of other calls are fixed.
+                let set = if WORK.contains(&self.call) { " (`limits.deadline_ms`)" } else { "" };
+                f.write_str(set)
+            }
             CallErrorKind::OutOfMemory { bytes, cap } => {
                 write!(f, "ran out of memory: it asked for {bytes} bytes, its cap is {cap} (`limits.memory_bytes`)")
             }
@@ -225,14 +235,16 @@ impl fmt::Display for PluginReply {
 
 impl From<common::Error> for PluginReply {
     fn from(e: common::Error) -> Self {
+        // They go to logs, terminals and the API.
+        let text = |m: String| plain(&m, LOG_BYTES).into_owned();
         match e {
-            common::Error::Config(c) => PluginReply::Config { path: c.path, message: c.message },
-            common::Error::Schema(m) => PluginReply::Schema(m),
-            common::Error::Denied(m) => PluginReply::Denied(m),
-            common::Error::NotFound(m) => PluginReply::NotFound(m),
-            common::Error::Quota(m) => PluginReply::Quota(m),
-            common::Error::Retry(m) => PluginReply::Retry(m),
-            common::Error::Other(m) => PluginReply::Other(m),
+            common::Error::Config(c) => PluginReply::Config { path: text(c.path), message: text(c.message) },
+            common::Error::Schema(m) => PluginReply::Schema(text(m)),
+            common::Error::Denied(m) => PluginReply::Denied(text(m)),
+            common::Error::NotFound(m) => PluginReply::NotFound(text(m)),
+            common::Error::Quota(m) => PluginReply::Quota(text(m)),
+            common::Error::Retry(m) => PluginReply::Retry(text(m)),
+            common::Error::Other(m) => PluginReply::Other(text(m)),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::batch::Batch;
 use super::bindings::exports::kaminari::plugin::feature_extractor as raw;
-use super::builder::arrow_schema;
+use super::builder::{arrow_schema, with_schema};
 use super::error::CallError;
 use super::instance::{PluginInstance, window};
 use super::limits::SETUP_DEADLINE_MS;
@@ -35,7 +35,8 @@ impl PluginInstance {
         rows: RecordBatch,
         agreed: &SchemaRef,
     ) -> Result<RecordBatch, CallError> {
-        let batch = Batch::lent(rows);
+        let loan = (self.store.data().account.loan(), rows.get_array_memory_size());
+        let batch = Batch::on_loan(rows, loan.0.clone());
         let features = self.work("extract", of.watermark_ns, |guest, store| {
             let ours = store.data_mut().table.push(batch)?;
             let lent = Resource::new_borrow(ours.rep());
@@ -46,17 +47,9 @@ impl PluginInstance {
                 Err(error) => Err(error),
             })
         });
-        let checked = features.and_then(|features| {
-            let (has, wanted) = (features.schema(), agreed);
-            let same = has.fields().len() == wanted.fields().len()
-                && has
-                    .fields()
-                    .iter()
-                    .zip(wanted.fields())
-                    .all(|(h, w)| h.name() == w.name() && h.data_type() == w.data_type());
-            let text =
-                || format!("features with {} columns that are not those agreed at plan time", has.fields().len());
-            if same { Ok(features) } else { Err(self.refused("extract", text())) }
+        let checked = self.given_back("extract", loan, features).and_then(|features| {
+            let text = |cause| format!("features that are not those agreed at plan time: {cause}");
+            with_schema(features, agreed).map_err(|cause| self.refused("extract", text(cause)))
         });
         self.counted(checked)
     }

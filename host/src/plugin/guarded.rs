@@ -1,7 +1,7 @@
 //! A plugin in one place of a pipeline, kept alive. Comes in: calls; goes out: answers, or why there is none. A trap, a missed
 //! deadline or running out of memory ends the instance, not the engine: the call is tried once more on a fresh one (with what
 //! was last saved), and then given up. While the plugin waits or is quarantined nothing is asked. Moves
-//! `kaminari_plugin_restarts_total`, `_quarantined` and `_dead_lettered_rows_total`.
+//! `kaminari_plugin_restarts_total`, `_state`, `_quarantined` and `_dead_lettered_rows_total`.
 
 use super::error::{CallError, CallErrorKind, PluginError, PluginReply};
 use super::instance::PluginInstance;
@@ -140,13 +140,14 @@ impl Guarded {
     }
 
     fn recovered(&mut self) {
-        if self.supervisor.success() {
+        // The call that quarantines may be answered by the next instance.
+        if self.supervisor.success() && !self.supervisor.is_quarantined() {
             self.status.set(Health::Running);
         }
     }
 
     fn fault(&mut self, error: &PluginError) {
-        self.status.fault(error.to_string());
+        self.status.failed(error.to_string(), true);
         if self.supervisor.fault(Instant::now()) {
             self.gauge_quarantine(true);
             self.status.set(Health::Quarantined);
@@ -194,6 +195,7 @@ impl Guarded {
         {
             let (plugin, user, pipeline) = (&**self.plugin.label(), &*self.of.user, &*self.of.pipeline);
             tracing::warn!(plugin, user, pipeline, "a fresh instance begins anew: {error}");
+            self.status.failed(error.to_string(), error.kind.is_fatal());
             if error.kind.is_fatal() {
                 // What it cannot even look at would end the next one, too.
                 self.memory = None;
@@ -214,6 +216,7 @@ impl Guarded {
         .increment(rows as u64);
         self.status.dead_lettered.fetch_add(rows as u64, Ordering::Relaxed);
         if let Some(error) = &unanswered.cause {
+            self.status.failed(error.to_string(), false);
             tracing::error!(
                 plugin = &**self.plugin.label(), user = &*self.of.user, pipeline = &*self.of.pipeline,
                 about = about(), rows, %error,
@@ -260,12 +263,12 @@ impl Guarded {
     fn not_saved(&mut self, error: CallError) {
         let (plugin, user, pipeline) = (&**self.plugin.label(), &*self.of.user, &*self.of.pipeline);
         tracing::warn!(plugin, user, pipeline, "what it knows is not saved: {error}");
+        self.status.failed(error.to_string(), error.kind.is_fatal());
         if !error.kind.is_fatal() {
             return;
         }
         self.instance = None;
         self.snapshot_faults += 1;
-        self.status.fault(error.to_string());
         if self.snapshot_faults == SNAPSHOT_FAULTS {
             tracing::error!(
                 plugin,
@@ -290,6 +293,7 @@ impl Guarded {
         if let Err(error) = instance.restore(memory.version, &memory.bytes) {
             // The next call makes a fresh one.
             self.instance = None;
+            self.status.failed(error.to_string(), error.kind.is_fatal());
             return Err(error.to_string());
         }
         self.memory = Some(Memory { buckets: Vec::new(), ..memory });

@@ -86,7 +86,11 @@ impl PluginHost {
         let linked = linked.map_err(|e| PluginError::Contract {
             id,
             path,
-            cause: format!("asks for what plugins are not given (contract {}): {e:#}", compat::API_VERSION),
+            cause: format!(
+                "was built for kaminari:plugin@{api_version}, this kaminari offers kaminari:plugin@{}; it asks for what plugins \
+                 are not given: {e:#}",
+                compat::API_VERSION
+            ),
         })?;
         LoadedPlugin::describe(plan, linked, api_version, digest, self).map(Arc::new)
     }

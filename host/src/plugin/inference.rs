@@ -7,7 +7,7 @@ use super::bindings::kaminari::plugin::common::Error;
 use super::bindings::kaminari::plugin::inference::{FeatureError, Host, HostModel, ModelInfo, RowLoss};
 use super::frame::FrameScores;
 use super::instance::State;
-use super::limits::EXPLAIN_ROWS;
+use super::limits::{EXPLAIN_ROWS, SCORED_ROWS};
 use super::models::{Models, Slot};
 use crate::calibration::{self, Calibration, Tail};
 use crate::inference::{InferenceError, Losses, Model, Scorer};
@@ -229,6 +229,10 @@ impl InUse {
 
     /// The losses of every row, into `self.losses`.
     fn score(&mut self, batch: &Batch) -> Result<(), Error> {
+        let rows = batch.batch.num_rows();
+        if rows > SCORED_ROWS {
+            return Err(Error::Quota(format!("{rows} rows to score: at most {SCORED_ROWS} a call")));
+        }
         let columns = self.columns(batch)?;
         let columns: Vec<&[f64]> = columns.iter().map(|column| &**column).collect();
         let began = Instant::now();

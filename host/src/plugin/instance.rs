@@ -3,7 +3,7 @@
 //! ([`CallErrorKind::is_fatal`]): drop it. Moves `kaminari_plugin_calls_total`, `_call_duration_seconds`,
 //! `_memory_bytes`, `_alerts_refused_total`.
 
-use super::batch::Account;
+use super::batch::{Account, Charge};
 use super::bindings::kaminari::plugin::common;
 use super::deadline::Overdue;
 use super::error::{CallError, CallErrorKind};
@@ -22,7 +22,11 @@ use std::sync::Arc;
 use std::time::Instant;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, Trap};
+use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+/// What guests get as random bytes, again and again: a run is repeated exactly. (Digits of pi.)
+const RANDOM: [u8; 16] = 0x243f_6a88_85a3_08d3_1319_8a2e_0370_7344_u128.to_be_bytes();
 
 /// What an instance was granted.
 pub(super) struct Services {
@@ -61,7 +65,7 @@ impl WasiView for State {
 impl State {
     pub(super) fn new(id: Arc<str>, plugin: Arc<str>, pipeline: &str, memory_cap: usize, services: Services) -> Self {
         let (stdout, stderr, time) = (Tail::default(), Tail::default(), StreamTime::default());
-        // Nothing is granted: no folder, variable, argument, socket, stdin or clock.
+        // Nothing is granted: no folder, variable, argument, socket, stdin, clock or chance.
         let wasi = WasiCtx::builder()
             .stdout(stdout.clone())
             .stderr(stderr.clone())
@@ -70,6 +74,11 @@ impl State {
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
+            // The same for every instance: hash tables of guests, too, are in the same order in every run.
+            .secure_random(Deterministic::new(RANDOM.to_vec()))
+            .insecure_random(Deterministic::new(RANDOM.to_vec()))
+            .insecure_random_seed(u128::from_le_bytes(RANDOM))
+            .max_random_size(MAX_RANDOM)
             .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
@@ -190,6 +199,23 @@ impl PluginInstance {
             }
         }
         answer
+    }
+
+    /// The end of a call that was lent a batch of so many bytes: what the plugin keeps of it is the plugin's memory. One that
+    /// keeps too much is ended.
+    pub(super) fn given_back<T>(
+        &self,
+        call: &'static str,
+        (loan, bytes): (Arc<Charge>, usize),
+        answer: Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let kept = Arc::strong_count(&loan) > 1;
+        match (kept && answer.as_ref().map_or_else(|e| !e.kind.is_fatal(), |_| true)).then(|| loan.kept(bytes)) {
+            Some(Err(message)) => {
+                Err(CallError { plugin: self.loaded.label().clone(), call, kind: CallErrorKind::Trap { message } })
+            }
+            _ => answer,
+        }
     }
 
     pub(super) fn refused(&self, call: &'static str, message: String) -> CallError {

@@ -33,8 +33,23 @@ pub const BYTES_OUT: usize = 64 << 20;
 /// Bytes of derived and built batches that a guest may make the host hold.
 pub const HOST_BYTES: usize = 64 << 20;
 
+/// Bytes of the names and metadata of one batch's columns: 1024 columns of 256 bytes.
+pub const SCHEMA_BYTES: usize = 256 << 10;
+
+/// Rows of one call that a model scores: more than any window's share of a call (8192), and a bound on what the host prepares.
+pub const SCORED_ROWS: usize = 1 << 18;
+
+/// Bytes of a plugin's name and of its version.
+pub const NAME_BYTES: usize = 64;
+
+/// Bytes of the JSON Schema of a plugin's configuration.
+pub const CONFIG_SCHEMA_BYTES: usize = 1 << 20;
+
 /// Rows of one call that a model explains: each costs as much as scoring some hundred. As many as alerts by default.
 pub const EXPLAIN_ROWS: usize = 1000;
+
+/// Bytes of one request for random numbers.
+pub const MAX_RANDOM: u64 = 64 << 10;
 
 /// Bytes of stdout and of stderr that are kept (the last ones) to explain an abort.
 pub const OUTPUT_BYTES: usize = 8 << 10;
@@ -63,6 +78,9 @@ pub const KIND_BYTES: usize = 64;
 /// Bytes of an alert's message and of attribute values: a sentence.
 pub const MESSAGE_BYTES: usize = 1 << 10;
 
+/// Bytes of the name of a column in an alert.
+pub const COLUMN_BYTES: usize = 256;
+
 /// Contributions of one alert: nobody reads more.
 pub const CONTRIBUTIONS: usize = 32;
 
@@ -82,6 +100,11 @@ impl Limiter {
     /// All memories together at most `memory_cap` bytes.
     pub fn new(memory_cap: usize) -> Self {
         Self { memory_cap, memory: 0, refused: None }
+    }
+
+    /// Bytes that all memories together may have: what the guest can take at most.
+    pub fn cap(&self) -> usize {
+        self.memory_cap
     }
 
     /// Linear memory in use.

@@ -6,10 +6,11 @@ use super::guarded::Use;
 use super::host::{PluginHost, Ticker};
 use super::inference::Inference;
 use super::instance::{PluginInstance, Services, State, arm, fault};
-use super::limits::{BYTES_OUT, HANDLES, SETUP_DEADLINE_MS};
+use super::limits::{BYTES_OUT, CONFIG_SCHEMA_BYTES, HANDLES, MESSAGE_BYTES, NAME_BYTES, SETUP_DEADLINE_MS};
 use super::models::Models;
 use super::own_metrics::OwnMetrics;
 use super::roles::{Exports, Guest, Role};
+use super::services::plain;
 use super::state::Buckets;
 use super::status::{Status, Statuses};
 use crate::config::{PluginLimits, PluginPlan};
@@ -108,23 +109,29 @@ impl LoadedPlugin {
         let (mut store, guest) = loaded.sandbox("describe", "", &Buckets::new(&[], 0))?;
         let said = guest.lifecycle.call_describe(&mut store);
         let said = said.map_err(|e| loaded.failed("describe", &mut store, &e))?;
+        let bad = |cause: String| PluginError::Contract { id: plan.id.clone(), path: plan.path.clone(), cause };
+        for (what, text) in [("name", &said.name), ("version", &said.version)] {
+            if text.is_empty() || text.len() > NAME_BYTES || text.contains(char::is_control) {
+                let shown = plain(text, NAME_BYTES);
+                return Err(bad(format!("says that its {what} is {shown:?}; it must have 1 to {NAME_BYTES} bytes")));
+            }
+        }
+        if said.config_schema.len() > CONFIG_SCHEMA_BYTES {
+            return Err(bad(format!("has a config schema of more than {CONFIG_SCHEMA_BYTES} bytes")));
+        }
         loaded.label = format!("{}@{}", said.name, said.version).into();
         loaded.info.name = said.name;
         loaded.info.version = said.version;
-        loaded.info.description = said.description;
+        loaded.info.description = plain(&said.description, MESSAGE_BYTES).into_owned();
         loaded.info.config_schema = said.config_schema;
         loaded.info.state_version = said.state_version;
         if said.state_version == 0 {
             loaded.exports.forget_checkpoint();
         } else if !loaded.exports.saves() {
-            return Err(PluginError::Contract {
-                id: plan.id.clone(),
-                path: plan.path.clone(),
-                cause: format!(
-                    "says that it saves state (version {}), and does not export kaminari:plugin/checkpoint",
-                    said.state_version
-                ),
-            });
+            return Err(bad(format!(
+                "says that it saves state (version {}), and does not export kaminari:plugin/checkpoint",
+                said.state_version
+            )));
         }
         loaded.granted.clone_from(&plan.inference);
         loaded.buckets.clone_from(&plan.state);

@@ -51,6 +51,9 @@ impl OwnMetrics {
                 "metrics: set `plugins.{plugin}.metrics_series` to as many as it may have"
             )));
         }
+        if labels.len() > LABELS {
+            return Err(Error::Other(format!("more than {LABELS} labels")));
+        }
         labels.sort();
         let key = (pipeline.clone(), name, labels);
         let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,9 +70,6 @@ impl OwnMetrics {
             if value.len() > VALUE_BYTES {
                 return Err(Error::Other(format!("the value of label `{label}` is longer than {VALUE_BYTES} bytes")));
             }
-        }
-        if labels.len() > LABELS {
-            return Err(Error::Other(format!("more than {LABELS} labels")));
         }
         if all.len() >= self.quota {
             metrics::counter!(telemetry::PLUGIN_SERIES_REFUSED, "plugin" => plugin.to_string()).increment(1);
@@ -121,6 +121,9 @@ impl wit::Host for State {
     }
 
     fn observe(&mut self, name: String, labels: Vec<(String, String)>, value: f64) -> Result<(), Error> {
+        if !value.is_finite() {
+            return Err(Error::Other(format!("{value} is no value of a distribution")));
+        }
         let make = |name: String, labels: Vec<Label>| Series::Histogram(metrics::histogram!(name, labels));
         match self.metrics.series((&self.id, &self.pipeline), name, labels, make)? {
             Series::Histogram(histogram) => histogram.record(value),

@@ -5,6 +5,7 @@ use super::bindings::kaminari::plugin::{clock, common, logging};
 use super::instance::State;
 use super::limits::{LOG_BYTES, LOG_FIELDS, LOG_LINES_PER_SECOND};
 use crate::telemetry;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -36,12 +37,12 @@ impl logging::Host for State {
             metrics::counter!(telemetry::PLUGIN_LOGS_SUPPRESSED, "plugin" => self.id.to_string()).increment(1);
             return;
         }
-        let message = cut(&message, LOG_BYTES);
+        let message = plain(&message, LOG_BYTES);
         let (plugin, pipeline) = (&*self.plugin, &*self.pipeline);
         let fields: Vec<String> = fields
             .iter()
             .take(LOG_FIELDS)
-            .map(|(k, v)| format!("{}={}", cut(k, LOG_BYTES), cut(v, LOG_BYTES)))
+            .map(|(k, v)| format!("{}={}", plain(k, LOG_BYTES), plain(v, LOG_BYTES)))
             .collect();
         let fields = fields.join(" ");
         match level {
@@ -115,6 +116,12 @@ pub fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
+/// The same, with blanks for line ends and whatever else a terminal would act on: a plugin writes no lines of its own.
+pub fn plain(text: &str, bytes: usize) -> Cow<'_, str> {
+    let text = cut(text, bytes);
+    if text.contains(char::is_control) { text.replace(char::is_control, " ").into() } else { text.into() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,5 +138,6 @@ mod tests {
     #[test]
     fn a_cut_never_splits_a_character() {
         assert_eq!((cut("grün", 3), cut("grün", 4), cut("x", 10)), ("gr", "grü", "x"));
+        assert_eq!((plain("a\nb\u{1b}[31m", 99), plain("grün", 4)), ("a b [31m".into(), "grü".into()));
     }
 }

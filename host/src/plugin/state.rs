@@ -1,10 +1,12 @@
 //! Keyed state that the host keeps for a plugin in one pipeline. Comes in: keys and values of a guest; goes out: the same,
 //! also to the next instance, and as bytes for checkpoints. Refused: buckets that were not granted, more bytes than
-//! `limits.state_bytes`. Time is stream time: what expires does so at the same record in every run.
+//! `limits.state_bytes`, calls that change twice as much, answers above [`HOST_BYTES`]. Time is stream time: what expires does so at the same record in every run.
 
 use super::bindings::kaminari::plugin::{common, state};
 use super::instance::State;
+use super::limits::HOST_BYTES;
 use crate::model::saved::{Loader, NotLoaded, Saver};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +33,8 @@ struct Inner {
     by_expiry: BTreeSet<(u64, u32, Key)>,
     bytes: usize,
     /// What the call at hand has changed: before it, this was there.
-    undo: Vec<((u32, Key), Option<Item>)>,
+    undo: BTreeMap<(u32, Key), Option<Item>>,
+    undo_bytes: usize,
 }
 
 /// The buckets of one plugin in one place. Clones share them.
@@ -72,7 +75,7 @@ impl Buckets {
             return;
         }
         let mut inner = self.lock();
-        inner.undo.clear();
+        inner.forget_undo();
         while let Some((expires, bucket, key)) = inner.by_expiry.first().cloned() {
             if expires > now_ns {
                 break;
@@ -87,9 +90,9 @@ impl Buckets {
             return;
         }
         let mut inner = self.lock();
-        let undo = std::mem::take(&mut inner.undo);
+        let undo = inner.forget_undo();
         if !keep {
-            for (at, before) in undo.into_iter().rev() {
+            for (at, before) in undo {
                 inner.set(at, before);
             }
         }
@@ -104,23 +107,42 @@ impl Buckets {
 
     fn put(&self, bucket: u32, items: Vec<(Key, Vec<u8>)>, expires: u64, plugin: &str) -> Result<(), common::Error> {
         let mut inner = self.lock();
-        let mark = inner.undo.len();
-        for (key, value) in items {
-            inner.change((bucket, key), Some(Item { value, expires }));
-        }
-        if inner.bytes > self.cap {
-            let wanted = inner.bytes;
-            while inner.undo.len() > mark {
-                if let Some((at, before)) = inner.undo.pop() {
-                    inner.set(at, before);
-                }
+        // Of several values for one key the last counts.
+        let items = items.into_iter().map(|(key, value)| ((bucket, key), Item { value, expires }));
+        let items: BTreeMap<(u32, Key), Item> = items.collect();
+        let (mut wanted, mut undo) = (inner.bytes, inner.undo_bytes);
+        for (at, item) in &items {
+            let before = inner.items.get(at);
+            wanted = (wanted + item.cost(&at.1)).saturating_sub(before.map_or(0, |before| before.cost(&at.1)));
+            if !inner.undo.contains_key(at) {
+                undo += undo_cost(&at.1, before);
             }
-            return Err(common::Error::Quota(format!(
-                "the state would take {wanted} bytes, {} are allowed (`plugins.{plugin}.limits.state_bytes`)",
-                self.cap
-            )));
         }
+        let limit = format!("{} are allowed (`plugins.{plugin}.limits.state_bytes`)", self.cap);
+        if wanted > self.cap {
+            return Err(common::Error::Quota(format!("the state would take {wanted} bytes, {limit}")));
+        }
+        // What a call has changed is kept until it has ended, beside what it has put.
+        if undo > 2 * self.cap {
+            return Err(common::Error::Quota(format!("one call would change {undo} bytes of state, twice {limit}")));
+        }
+        items.into_iter().for_each(|(at, item)| inner.change(at, Some(item)));
         Ok(())
+    }
+
+    fn get(&self, bucket: u32, keys: Vec<Key>) -> Result<Vec<Option<Vec<u8>>>, common::Error> {
+        let inner = self.lock();
+        let (mut bytes, mut values) = (0usize, Vec::with_capacity(keys.len()));
+        for key in keys {
+            let value = inner.items.get(&(bucket, key)).map(|item| &item.value);
+            // The same key may be asked for a million times.
+            bytes += value.map_or(0, Vec::len);
+            if bytes > HOST_BYTES {
+                return Err(common::Error::Quota(format!("the values asked for are more than {HOST_BYTES} bytes")));
+            }
+            values.push(value.cloned());
+        }
+        Ok(values)
     }
 
     fn scan(&self, bucket: u32, prefix: &[u8], after: Option<Key>, limit: u32) -> Vec<(Key, Vec<u8>)> {
@@ -177,14 +199,13 @@ impl Buckets {
 
 impl Inner {
     fn set(&mut self, at: (u32, Key), item: Option<Item>) -> Option<Item> {
-        let cost = |key: &Key, item: &Item| key.len() + item.value.len() + ITEM;
         let before = self.items.remove(&at);
         if let Some(before) = &before {
-            self.bytes -= cost(&at.1, before);
+            self.bytes -= before.cost(&at.1);
             self.by_expiry.remove(&(before.expires, at.0, at.1.clone()));
         }
         if let Some(item) = item {
-            self.bytes += cost(&at.1, &item);
+            self.bytes += item.cost(&at.1);
             if item.expires != NEVER {
                 self.by_expiry.insert((item.expires, at.0, at.1.clone()));
             }
@@ -193,10 +214,35 @@ impl Inner {
         before
     }
 
+    /// A change by the call at hand.
     fn change(&mut self, at: (u32, Key), item: Option<Item>) {
+        if item.is_none() && !self.items.contains_key(&at) {
+            return;
+        }
         let before = self.set(at.clone(), item);
-        self.undo.push((at, before));
+        let cost = undo_cost(&at.1, before.as_ref());
+        if let Entry::Vacant(first) = self.undo.entry(at) {
+            first.insert(before);
+            self.undo_bytes += cost;
+        }
     }
+
+    fn forget_undo(&mut self) -> BTreeMap<(u32, Key), Option<Item>> {
+        self.undo_bytes = 0;
+        std::mem::take(&mut self.undo)
+    }
+}
+
+impl Item {
+    /// Bytes that it takes under its key; what expires has its key twice.
+    fn cost(&self, key: &Key) -> usize {
+        let keys = if self.expires == NEVER { 1 } else { 2 };
+        keys * key.len() + self.value.len() + ITEM
+    }
+}
+
+fn undo_cost(key: &Key, before: Option<&Item>) -> usize {
+    before.map_or(key.len() + ITEM, |before| before.cost(key))
 }
 
 type Bucket = Resource<BucketHandle>;
@@ -214,9 +260,7 @@ impl state::HostBucket for State {
 
     fn get(&mut self, bucket: Bucket, keys: Vec<Key>) -> Answer<Vec<Option<Vec<u8>>>> {
         let at = self.table.get(&bucket)?.0;
-        let inner = self.buckets.lock();
-        let get = |key: Key| inner.items.get(&(at, key)).map(|item| item.value.clone());
-        Ok(Ok(keys.into_iter().map(get).collect()))
+        Ok(self.buckets.get(at, keys))
     }
 
     fn put(&mut self, bucket: Bucket, items: Vec<(Key, Vec<u8>)>, expires: Option<u64>) -> Answer<()> {

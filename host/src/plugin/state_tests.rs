@@ -54,6 +54,37 @@ fn over_the_quota_nothing_of_the_call_is_taken() {
 }
 
 #[test]
+fn a_call_cannot_make_the_host_remember_without_end() {
+    let b = buckets();
+    b.begin(0);
+    // The same key again and again: only what was there before the call is remembered.
+    (0..1000).for_each(|i| b.put(0, vec![(b"k".to_vec(), vec![i as u8; 5000])], NEVER, "p").unwrap());
+    assert!(b.lock().undo_bytes < 200);
+    // Keys that are put and deleted at once take nothing in the end, and yet are remembered: to a bound.
+    let put = (0..1000).find_map(|i| {
+        let put = b.put(0, vec![item(&format!("{i}"), "")], NEVER, "p").err();
+        b.lock().change((0, format!("{i}").into_bytes()), None);
+        put
+    });
+    let Some(common::Error::Quota(text)) = put else { panic!("refused") };
+    assert!(text.contains("one call would change") && text.contains("`plugins.p.limits.state_bytes`"), "{text}");
+    assert!(b.lock().undo_bytes <= 20_000);
+    b.end(false);
+    assert_eq!((b.bytes(), b.lock().undo_bytes), (0, 0));
+    b.lock().change((0, b"never there".to_vec()), None);
+    assert_eq!(b.lock().undo.len(), 0);
+}
+
+#[test]
+fn one_key_asked_for_a_million_times_is_refused() {
+    let b = Buckets::new(&["a".into()], 1 << 21);
+    b.put(0, vec![(b"k".to_vec(), vec![7; 1 << 20])], NEVER, "p").unwrap();
+    assert_eq!(b.get(0, vec![b"k".to_vec(); 3]).unwrap().len(), 3);
+    assert!(matches!(b.get(0, vec![b"k".to_vec(); 1_000_000]), Err(common::Error::Quota(_))));
+    assert_eq!(b.get(0, vec![b"x".to_vec()]).unwrap(), [None]);
+}
+
+#[test]
 fn a_bucket_that_is_no_longer_granted_is_left_out() {
     let b = buckets();
     b.put(0, vec![item("k", "a")], NEVER, "p").unwrap();

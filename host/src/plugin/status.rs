@@ -1,8 +1,10 @@
 //! How each use of each plugin fares, for people who ask (`GET /api/v1/plugins`). Comes in: what the ones who call plugins
-//! note; goes out: a list. A use that has ended is not in it.
+//! note; goes out: a list, and the gauge `kaminari_plugin_state`. A use that has ended is not in it.
 
 use super::loaded::PluginInfo;
 use super::roles::Role;
+use crate::telemetry::PLUGIN_STATE;
+use metrics::Gauge;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
@@ -51,12 +53,43 @@ impl Status {
     }
 
     pub(super) fn set(&self, health: Health) {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).0 = health;
+        let mut now = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut now.0, health);
+        self.gauge(&before).decrement(1.0);
+        self.gauge(&now.0).increment(1.0);
     }
 
-    pub(super) fn fault(&self, text: String) {
-        self.faults.fetch_add(1, Ordering::Relaxed);
+    /// `broke`: the instance was lost with it.
+    pub(super) fn failed(&self, text: String, broke: bool) {
+        self.faults.fetch_add(u64::from(broke), Ordering::Relaxed);
         self.health.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(text);
+    }
+
+    fn gauge(&self, health: &Health) -> Gauge {
+        metrics::gauge!(
+            PLUGIN_STATE,
+            "plugin" => self.plugin.to_string(),
+            "pipeline" => self.pipeline.to_string(),
+            "state" => health.name(),
+        )
+    }
+}
+
+impl Health {
+    /// As metrics and the API have it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Health::Running => "running",
+            Health::Backoff(_) => "backoff",
+            Health::Quarantined => "quarantined",
+        }
+    }
+}
+
+impl Drop for Status {
+    fn drop(&mut self) {
+        let now = self.health.get_mut().unwrap_or_else(PoisonError::into_inner).0.clone();
+        self.gauge(&now).decrement(1.0);
     }
 }
 
@@ -84,6 +117,7 @@ impl Statuses {
             dead_lettered: AtomicU64::new(0),
             health: Mutex::new((Health::Running, None)),
         });
+        status.gauge(&Health::Running).increment(1.0);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|s| s.strong_count() > 0);
         all.push(Arc::downgrade(&status));

@@ -134,6 +134,8 @@ catalogue! {
     PLUGIN_RESTARTS = "kaminari_plugin_restarts_total", Counter, ["plugin", "pipeline"];
     /// 1 while a plugin is quarantined.
     PLUGIN_QUARANTINED = "kaminari_plugin_quarantined", Gauge, ["plugin", "pipeline"];
+    /// Uses of a plugin by what they are: running, backoff (it broke and has not answered since), quarantined.
+    PLUGIN_STATE = "kaminari_plugin_state", Gauge, ["plugin", "pipeline", "state"];
     /// Rows that no detector judged, by reason: trap, deadline, oom, error, refused, backoff, quarantine.
     PLUGIN_DEAD_LETTERED_ROWS = "kaminari_plugin_dead_lettered_rows_total", Counter, ["plugin", "pipeline", "reason"];
     /// Alerts cut, by reason: limit (more than allowed from one call), row (does not exist), score (not a number).

@@ -9,7 +9,7 @@ use kaminari_tests::plugin;
 
 /// A source `in` with these keys, read by the fixture of all roles, and a limit on the sums that it makes. `more`: further
 /// tables.
-fn config(source: &str, extract: &str, more: &str) -> String {
+pub fn config(source: &str, extract: &str, more: &str) -> String {
     format!(
         "[engine]
          state_dir = \"state\"

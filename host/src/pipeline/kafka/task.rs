@@ -171,7 +171,7 @@ impl Task {
             let bytes = messages.frames.bytes(frame);
             let before = decoder.stats().refusals;
             let errors = self.letters.is_some().then(|| decoder.stats().own_errors());
-            decoder.frame(bytes, frame, builder);
+            decoder.frame(bytes, frame, &mut **builder);
             if decoder.stats().refusals != before
                 && *offset >= seen
                 && let Some((letters, errors)) = self.letters.as_ref().zip(errors)
