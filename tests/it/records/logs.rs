@@ -24,8 +24,8 @@ fn guessers() -> Option<BTreeSet<String>> {
     let mut bad: BTreeMap<String, usize> = BTreeMap::new();
     for line in labels.lines().filter(|l| l.trim_end().ends_with(",1")) {
         let is_address = |word: &&str| word.split('.').count() == 4 && word.parse::<std::net::Ipv4Addr>().is_ok();
-        let words = line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.'));
-        if let Some(address) = words.filter(is_address).next_back() {
+        let mut words = line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.'));
+        if let Some(address) = words.rfind(is_address) {
             *bad.entry(address.to_owned()).or_default() += 1;
         }
     }
