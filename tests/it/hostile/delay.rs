@@ -74,9 +74,7 @@ fn measure(bad: &str, seconds: u64) -> (u64, f64, f64) {
 fn a_looping_neighbour_delays_nobody() {
     for (name, config) in [("none", "{}"), ("loops in extract", "{ misbehave = \"loop\", in = \"extract\" }")] {
         let (windows, p50, p99) = measure(config, 20);
-        println!(
-            "neighbour {name}: {windows} windows; p50 below {p50} s, p99 below {p99} s after the window's end"
-        );
+        println!("neighbour {name}: {windows} windows; p50 below {p50} s, p99 below {p99} s after the window's end");
         assert!(windows >= 10 && p99 <= 5.0, "{name}: {windows} {p99}");
     }
 }
