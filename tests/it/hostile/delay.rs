@@ -60,7 +60,7 @@ fn measure(bad: &str, seconds: u64) -> (u64, f64, f64) {
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut n = 0u64;
     while Instant::now() < until {
-        // A name of its own each time: every window opens incidents.
+        // A name of its own each time: every window opens incidents, and is a value of the histogram.
         socket.send_to(format!("1 name-{n} 1").as_bytes(), engine.udp).unwrap();
         n += 1;
         std::thread::sleep(Duration::from_millis(5));
@@ -73,10 +73,8 @@ fn measure(bad: &str, seconds: u64) -> (u64, f64, f64) {
 #[ignore = "a measurement: cargo test -p kaminari-tests --test it hostile::delay -- --ignored --nocapture"]
 fn a_looping_neighbour_delays_nobody() {
     for (name, config) in [("none", "{}"), ("loops in extract", "{ misbehave = \"loop\", in = \"extract\" }")] {
-        let (incidents, p50, p99) = measure(config, 20);
-        println!(
-            "neighbour {name}: {incidents} incidents; p50 below {p50} s, p99 below {p99} s after the window's end"
-        );
-        assert!(incidents > 100 && p99 <= 5.0, "{name}: {incidents} {p99}");
+        let (windows, p50, p99) = measure(config, 20);
+        println!("neighbour {name}: {windows} windows; p50 below {p50} s, p99 below {p99} s after the window's end");
+        assert!(windows >= 10 && p99 <= 5.0, "{name}: {windows} {p99}");
     }
 }
