@@ -15,6 +15,9 @@ use wasmtime::component::Component;
 /// Length of the checksum in front of an entry's machine code: sha256 over the entry's name and the code.
 const CHECKSUM: usize = 32;
 
+/// Of an entry's form: entries of another one have other names, and are not looked at.
+const FORM: u32 = 2;
+
 /// The folder.
 pub struct Cache {
     dir: PathBuf,
@@ -52,6 +55,7 @@ impl Cache {
     fn path(&self, engine: &Engine, digest: &str) -> PathBuf {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
+        FORM.hash(&mut hasher);
         self.dir.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
     }
 
