@@ -69,11 +69,17 @@ impl Intake {
         }
     }
 
-    /// Goes on with the templates that the sockets before have kept: an exporter need not come back to the same one.
+    /// Goes on with the templates that the sockets before have kept: an exporter need not come back to the same one. A plugin
+    /// goes on with what it knew on this one.
     pub(super) fn resume(mut self, saved: Option<Saved>) -> Self {
         let source = self.partition.0.clone();
-        for templates in saved.iter().flat_map(|s| s.load_all(|number| saved::socket(&source, number))) {
-            if let Err(error) = self.reading.restore(&templates) {
+        let kept = match (&saved, &self.reading) {
+            (None, _) => Vec::new(),
+            (Some(saved), Reading::Flows(..)) => saved.load_all(|number| saved::socket(&source, number)),
+            (Some(saved), Reading::Rows(_)) => saved.load().into_iter().collect(),
+        };
+        for kept in kept {
+            if let Err(error) = self.reading.restore(&kept) {
                 tracing::warn!(component_id = &*source, "what decoding knew is not used: {error}");
             }
         }
