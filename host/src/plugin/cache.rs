@@ -9,14 +9,15 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use twox_hash::XxHash3_128;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// Length of the checksum in front of an entry's machine code: sha256 over the entry's name and the code.
-const CHECKSUM: usize = 32;
+/// Length of the checksum in front of an entry's machine code: XXH3-128 over the entry's name and the code.
+const CHECKSUM: usize = 16;
 
 /// Of an entry's form: entries of another one have other names, and are not looked at.
-const FORM: u32 = 2;
+const FORM: u32 = 3;
 
 /// The folder.
 pub struct Cache {
@@ -108,12 +109,11 @@ impl Cache {
 /// What only this name and this code have: an entry that was moved to another plugin's name is not that plugin.
 fn checksum(path: &Path, code: &[u8]) -> [u8; CHECKSUM] {
     let name = path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
-    Sha256::new()
-        .chain_update((name.len() as u64).to_le_bytes())
-        .chain_update(name)
-        .chain_update(code)
-        .finalize()
-        .into()
+    let mut hasher = XxHash3_128::new();
+    hasher.write(&(name.len() as u64).to_le_bytes());
+    hasher.write(name);
+    hasher.write(code);
+    hasher.finish_128().to_le_bytes()
 }
 
 /// The bytes of a plain file of this user's that nobody else may write; nothing where there is no file. A link is not followed.

@@ -38,17 +38,17 @@ impl PluginInstance {
     pub fn detect(&mut self, of: &WindowInfo, batch: RecordBatch) -> Result<Verdict, CallError> {
         let rows = batch.num_rows();
         let frame_row = self.store.data().inference.frame.as_ref().map(|(_, first)| *first);
-        let loan = (self.store.data().account.loan(), batch.get_array_memory_size());
-        let batch = Batch { frame_row, ..Batch::on_loan(batch, loan.0.clone()) };
+        let (loan, mut back) = (self.store.data().account.loan(), None);
+        let batch = Batch { frame_row, ..Batch::on_loan(batch, loan.clone()) };
         let verdict = self.work("detect", of.watermark_ns, |guest, store| {
             let ours = store.data_mut().table.push(batch)?;
             let lent = Resource::new_borrow(ours.rep());
             let verdict = detector(guest)?.call_detect(&mut *store, window(of), lent);
-            store.data_mut().table.delete(ours)?;
+            back = Some(store.data_mut().table.delete(ours)?.batch);
             verdict
         });
         self.store.data_mut().inference.frame = None;
-        let verdict = self.given_back("detect", loan, verdict).and_then(|v| self.checked(v, rows));
+        let verdict = self.given_back("detect", (loan, back), verdict).and_then(|v| self.checked(v, rows));
         self.counted(verdict)
     }
 

@@ -35,19 +35,19 @@ impl PluginInstance {
         rows: RecordBatch,
         agreed: &SchemaRef,
     ) -> Result<RecordBatch, CallError> {
-        let loan = (self.store.data().account.loan(), rows.get_array_memory_size());
-        let batch = Batch::on_loan(rows, loan.0.clone());
+        let (loan, mut back) = (self.store.data().account.loan(), None);
+        let batch = Batch::on_loan(rows, loan.clone());
         let features = self.work("extract", of.watermark_ns, |guest, store| {
             let ours = store.data_mut().table.push(batch)?;
             let lent = Resource::new_borrow(ours.rep());
             let answer = extractor(guest)?.call_extract(&mut *store, window(of), lent);
-            store.data_mut().table.delete(ours)?;
+            back = Some(store.data_mut().table.delete(ours)?.batch);
             Ok(match answer? {
                 Ok(features) => Ok(store.data_mut().table.delete(features)?.batch),
                 Err(error) => Err(error),
             })
         });
-        let checked = self.given_back("extract", loan, features).and_then(|features| {
+        let checked = self.given_back("extract", (loan, back), features).and_then(|features| {
             let text = |cause| format!("features that are not those agreed at plan time: {cause}");
             with_schema(features, agreed).map_err(|cause| self.refused("extract", text(cause)))
         });

@@ -17,6 +17,7 @@ use super::services::{LogBudget, StreamTime};
 use super::state::Buckets;
 use crate::model::WindowInfo;
 use crate::telemetry;
+use arrow_array::RecordBatch;
 use metrics::{Counter, Gauge, Histogram};
 use std::sync::Arc;
 use std::time::Instant;
@@ -201,15 +202,17 @@ impl PluginInstance {
         answer
     }
 
-    /// The end of a call that was lent a batch of so many bytes: what the plugin keeps of it is the plugin's memory. One that
+    /// The end of a call that was lent a batch, which is back: what the plugin keeps of it is the plugin's memory. One that
     /// keeps too much is ended.
     pub(super) fn given_back<T>(
         &self,
         call: &'static str,
-        (loan, bytes): (Arc<Charge>, usize),
+        (loan, batch): (Arc<Charge>, Option<RecordBatch>),
         answer: Result<T, CallError>,
     ) -> Result<T, CallError> {
         let kept = Arc::strong_count(&loan) > 1;
+        // Asking every column what it takes is work: only where it matters.
+        let bytes = if kept { batch.map_or(0, |b| b.get_array_memory_size()) } else { 0 };
         match (kept && answer.as_ref().map_or_else(|e| !e.kind.is_fatal(), |_| true)).then(|| loan.kept(bytes)) {
             Some(Err(message)) => {
                 Err(CallError { plugin: self.loaded.label().clone(), call, kind: CallErrorKind::Trap { message } })
