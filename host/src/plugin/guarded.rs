@@ -283,20 +283,26 @@ impl Guarded {
     /// Goes on with what one of its plugin has saved. `Err`: why it begins anew.
     pub fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
         let memory = Memory::read(saved, &self.plugin.info().name)?;
-        if !memory.buckets.is_empty() {
-            self.buckets.restore(&memory.buckets).map_err(|e| e.to_string())?;
-        }
-        if memory.version == 0 && memory.bytes.is_empty() {
-            return Ok(());
-        }
-        let Some(instance) = &mut self.instance else { return Ok(()) };
-        if let Err(error) = instance.restore(memory.version, &memory.bytes) {
+        let own = memory.version > 0 || !memory.bytes.is_empty();
+        if own
+            && let Some(instance) = &mut self.instance
+            && let Err(error) = instance.restore(memory.version, &memory.bytes)
+        {
             // The next call makes a fresh one.
             self.instance = None;
             self.status.failed(error.to_string(), error.kind.is_fatal());
             return Err(error.to_string());
         }
-        self.memory = Some(Memory { buckets: Vec::new(), ..memory });
+        // Only then: who begins anew does so without his buckets, too.
+        if !memory.buckets.is_empty()
+            && let Err(error) = self.buckets.restore(&memory.buckets)
+        {
+            self.instance = None;
+            return Err(error.to_string());
+        }
+        if own {
+            self.memory = Some(Memory { buckets: Vec::new(), ..memory });
+        }
         Ok(())
     }
 

@@ -110,23 +110,15 @@ impl Miner {
         let masked = masked(head(text, self.bounds.max_bytes));
         let mut words: Vec<&str> = masked.split_ascii_whitespace().take(self.bounds.max_words + 1).collect();
         if words.len() > self.bounds.max_words {
-            *words.last_mut().expect("there is one more than the most") = MORE;
+            words.truncate(self.bounds.max_words);
+            words.push(MORE);
         }
         self.texts += 1;
         let way = self.way(&words);
         let leaf = self.tree.find(&way).map_or(&[][..], |leaf| &leaf.templates);
-        let id = match self.most_similar(leaf, &words) {
-            Some(id) => id,
-            None => {
-                let id = hash(&words);
-                if !self.templates.contains_key(&id) {
-                    return self.insert(id, way, &words);
-                }
-                // It began as this very text, and has become more general since.
-                id
-            }
-        };
-        let template = self.templates.get_mut(&id).expect("ids in the tree have a template");
+        // A text that began a template which has become more general since is still one of it.
+        let id = self.most_similar(leaf, &words).unwrap_or_else(|| hash(&words));
+        let Some(template) = self.templates.get_mut(&id) else { return self.insert(id, way, &words) };
         for (known, word) in template.words.iter_mut().zip(&words) {
             if **known != **word {
                 *known = ANY.into();
@@ -187,7 +179,7 @@ impl Miner {
     fn most_similar(&self, among: &[u64], words: &[&str]) -> Option<u64> {
         let mut best: Option<(usize, usize, u64)> = None;
         for id in among {
-            let template = &self.templates[id];
+            let Some(template) = self.templates.get(id) else { continue };
             let same = template.words.iter().zip(words).filter(|(a, b)| ***a == ***b).count();
             let open = template.words.iter().filter(|w| &***w == ANY).count();
             if best.is_none_or(|(s, o, _)| (same, open) > (s, o)) {
