@@ -62,6 +62,11 @@ impl Schema {
         self.fields.iter().find(|f| f.name == name)
     }
 
+    /// [`require`](Self::require) for every name of a list of the configuration.
+    pub fn require_all<S: AsRef<str>>(&self, path: &str, names: &[S]) -> Result<()> {
+        names.iter().enumerate().try_for_each(|(i, name)| self.require(format!("{path}[{i}]"), name.as_ref()))
+    }
+
     /// Complains about the configuration at `path` when there is no numeric column `name`, and says which there are.
     pub fn require(&self, path: impl Into<String>, name: &str) -> Result<()> {
         match self.field(name) {
@@ -311,5 +316,7 @@ mod tests {
         let err = batch.schema().require("limits[0].feature", "flow").unwrap_err();
         assert_eq!(err.to_string(), "`limits[0].feature`: the pipeline has no feature `flow`; it has flows, bytes");
         assert!(batch.schema().require("x", "key").is_err());
+        let err = batch.schema().require_all("features", &["flows", "flow"]).unwrap_err();
+        assert!(err.to_string().starts_with("`features[1]`: the pipeline has no feature `flow`"), "{err}");
     }
 }

@@ -30,8 +30,7 @@ impl Detector for HalfSpaceTrees {
     }
 
     fn requires(&self, schema: &Schema) -> Result<()> {
-        let mut features = self.config.features.iter().enumerate();
-        features.try_for_each(|(i, name)| schema.require(format!("features[{i}]"), name))
+        schema.require_all("features", &self.config.features)
     }
 
     fn detect(&mut self, window: &Window, batch: &Batch) -> Result<Verdict> {

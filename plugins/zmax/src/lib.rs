@@ -52,8 +52,7 @@ impl Detector for ZMax {
     }
 
     fn requires(&self, schema: &Schema) -> Result<()> {
-        let mut names = self.config.features.iter().enumerate();
-        names.try_for_each(|(at, name)| schema.require(format!("features[{at}]"), name))
+        schema.require_all("features", &self.config.features)
     }
 
     fn detect(&mut self, window: &Window, batch: &Batch) -> Result<Verdict> {
