@@ -70,7 +70,13 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
 
 /// The line an operator reads at the end.
 pub(super) fn report(plan: &Plan, s: &Summary) {
-    let flows = s.total(telemetry::DECODE_FLOWS);
+    let (flows, rows) = (s.total(telemetry::DECODE_FLOWS), s.total(telemetry::DECODE_ROWS));
+    let what = match (flows > 0.0, rows > 0.0) {
+        (true, true) => "flows and rows",
+        (false, true) => "rows",
+        _ => "flows",
+    };
+    let came = flows + rows;
     let lost = [
         ("kernel drops", s.total(telemetry::SOURCE_SOCKET_DROPPED)),
         ("shed", s.total(telemetry::SOURCE_SHED)),
@@ -79,14 +85,16 @@ pub(super) fn report(plan: &Plan, s: &Summary) {
         ("sequence gaps", s.total(telemetry::DECODE_SEQUENCE_GAP)),
         ("late dropped", late_dropped(s)),
         ("entities refused", s.total(telemetry::WINDOW_EVICTED_ENTITIES)),
+        ("records refused", s.total(telemetry::WINDOW_REFUSED_RECORDS)),
+        ("rows of features refused", s.total(telemetry::FEATURE_REFUSED_ROWS)),
         ("rows not judged", s.total(telemetry::PLUGIN_DEAD_LETTERED_ROWS)),
         ("events undelivered", s.total(telemetry::SINK_FAILED)),
     ];
     let lost: Vec<String> = lost.iter().filter(|(_, n)| *n > 0.0).map(|(what, n)| format!("{what} {n}")).collect();
     let lost = if lost.is_empty() { "nothing lost".to_string() } else { lost.join(", ") };
-    let per_million = if flows > 0.0 { s.cpu_seconds / flows * 1e6 } else { 0.0 };
+    let per_million = if came > 0.0 { s.cpu_seconds / came * 1e6 } else { 0.0 };
     talk(&format!(
-        "{} datagrams, {flows} flows, {} rows judged, {} incidents in {} pipeline(s); {lost}; {:.2} CPU s ({per_million:.2} per million flows), peak {:.0} MB, {:.1} s\n",
+        "{} datagrams, {came} {what}, {} rows judged, {} incidents in {} pipeline(s); {lost}; {:.2} CPU s ({per_million:.2} per million {what}), peak {:.0} MB, {:.1} s\n",
         s.total(telemetry::SOURCE_DATAGRAMS),
         s.total(telemetry::FEATURE_ROWS),
         s.total(telemetry::INCIDENTS_OPENED),
