@@ -26,4 +26,5 @@ pub mod cli;
 pub mod evaluate;
 pub mod generate;
 pub mod pipeline;
+pub mod reload;
 pub mod train;

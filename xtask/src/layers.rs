@@ -34,6 +34,7 @@ const TABLE: &[(&str, &[&str], &str)] = &[
     ("evaluate", &["model"], "scores against labels; no part of the running engine"),
     ("authoring", &["model", "config", "plugin"], "folders of plugins, their scenarios; no part of the running engine"),
     ("pipeline", ANY, "the only room that knows all stages"),
+    ("reload", ANY, "a running engine and its next plan: triggers, the steps of a change, what came of it"),
     ("api", ANY, "on top"),
     ("cli", ANY, "on top"),
 ];

@@ -10,6 +10,7 @@
 mod combine;
 pub mod decode_options;
 mod diagnostic;
+pub mod diff;
 mod digest;
 mod inference;
 pub mod kafka;

@@ -121,6 +121,7 @@ impl Resolver<'_> {
             sinks,
             mode: mode?,
             forward: false,
+            shadow: None,
         })
     }
 
@@ -180,6 +181,7 @@ impl Resolver<'_> {
             sinks,
             mode: Mode::Alert,
             forward: true,
+            shadow: None,
         })
     }
 

@@ -16,6 +16,8 @@ pub struct Plan {
     pub engine: EnginePlan,
     /// The HTTP surface.
     pub api: ApiPlan,
+    /// How a change of the configuration is taken up.
+    pub reload: ReloadPlan,
     /// Who scores models.
     pub inference: InferencePlan,
     /// Sources by id.
@@ -60,6 +62,27 @@ pub struct ApiPlan {
     pub enabled: bool,
     /// Where `/metrics`, `/livez`, `/readyz`, `/version` answer.
     pub listen: SocketAddr,
+    /// A file with the token that every request must bring; needed where others than this machine can ask.
+    pub token_file: Option<PathBuf>,
+    /// `/livez` and `/readyz` answer without the token.
+    pub open_probes: bool,
+}
+
+/// `[reload]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReloadPlan {
+    /// So many windows of each changed pipeline after a change, faults of its new plugins take the change back; 0: never.
+    pub probation_windows: u32,
+    /// Calls that may break in that time.
+    pub probation_faults: u64,
+    /// How long each step of a change may take.
+    pub timeout_secs: u64,
+}
+
+impl Default for ReloadPlan {
+    fn default() -> Self {
+        Self { probation_windows: 5, probation_faults: 3, timeout_secs: 60 }
+    }
 }
 
 /// `[inference]`.
@@ -96,7 +119,7 @@ impl Default for InferencePlan {
 }
 
 /// A source or a sink: its type and its own table, already checked against the type's struct.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Component {
     /// Name chosen by the operator.
     pub id: Arc<str>,
@@ -238,6 +261,23 @@ pub struct DetectorPlan {
     pub config: serde_json::Value,
     /// How the tail of its scores is followed.
     pub follow: FollowPlan,
+    /// When what its predecessor knew cannot be read.
+    pub on_state_mismatch: OnStateMismatch,
+}
+
+/// What is done with a detector that cannot read what its predecessor knew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStateMismatch {
+    /// The change is refused, and the predecessor goes on.
+    #[default]
+    Refuse,
+    /// It begins anew; counted.
+    Reset,
+}
+
+impl OnStateMismatch {
+    /// As it is written.
+    pub const WORDS: [(&str, Self); 2] = [("refuse", Self::Refuse), ("reset", Self::Reset)];
 }
 
 /// `[detectors.ID.calibration]`: what a score means drifts with the traffic.
@@ -274,7 +314,7 @@ pub enum CombineRule {
 }
 
 /// `[pipelines.ID]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PipelinePlan {
     /// Name chosen by the operator.
     pub id: Arc<str>,
@@ -304,6 +344,19 @@ pub struct PipelinePlan {
     pub mode: Mode,
     /// It hands flow records on as they are and judges nothing: all its sinks take flows.
     pub forward: bool,
+    /// Detectors that judge the same windows in silence, to be compared.
+    pub shadow: Option<ShadowPlan>,
+}
+
+/// `[pipelines.ID.shadow]`: what a change would have told, without telling it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShadowPlan {
+    /// Ids of detectors; by default the pipeline's own.
+    pub detectors: Vec<Arc<str>>,
+    /// How they speak together; by default as the pipeline's own.
+    pub combine: Option<CombinePlan>,
+    /// When its incidents open and close; by default as the pipeline's own.
+    pub incident: IncidentPlan,
 }
 
 impl PipelinePlan {

@@ -43,6 +43,7 @@ pub(super) fn plan(
         digest,
         engine,
         api,
+        reload: ReloadPlan::default(),
         inference,
         sources,
         models,
@@ -183,7 +184,7 @@ impl Resolver<'_> {
             Some(entry) => self.read("api", entry)?,
             None => ApiSection { enabled: false, ..ApiSection::default() },
         };
-        Some(ApiPlan { enabled: written.enabled, listen: written.listen })
+        Some(ApiPlan { enabled: written.enabled, listen: written.listen, token_file: None, open_probes: false })
     }
 
     /// Sources or sinks: `type` is looked up by hand, the rest goes to the type's own struct.
@@ -312,7 +313,8 @@ impl Resolver<'_> {
         });
         let config = self.json(&format!("{path}.config"), &toml::Value::Table(written.config));
         let follow = self.calibration(&format!("{path}.calibration"), &written.calibration);
-        Some(DetectorPlan { id: Arc::from(id), plugin: plugin?, keys, config, follow })
+        let on_state_mismatch = OnStateMismatch::default();
+        Some(DetectorPlan { id: Arc::from(id), plugin: plugin?, keys, config, follow, on_state_mismatch })
     }
 
     /// A detector may judge only levels that the pipelines it runs in aggregate by.
