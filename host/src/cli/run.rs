@@ -47,7 +47,7 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
     let running = Running::start(built, None, None).map_err(|e| super::build_failed(&plan, e))?;
     if let Some(listener) = listener {
         tracing::info!("api on http://{}", listener.local_addr().into_diagnostic()?);
-        let (metrics, ready, sources) = (metrics.clone(), ready.clone(), running.connected().to_vec());
+        let (metrics, ready, sources) = (metrics.clone(), ready.clone(), Vec::new());
         let plugins = running.plugins();
         let state = api::State { metrics, ready, sources, plugins, plan_digest: plan.digest.as_str().into() };
         runtime.spawn(api::serve(listener, state));

@@ -2,7 +2,6 @@
 
 use crate::pipeline::Running;
 use miette::{IntoDiagnostic, WrapErr};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -36,18 +35,17 @@ impl Signals {
 
     /// Waits for a signal or for the end of `running`, looking so often; tells its sources to stop. True: a signal came.
     pub async fn until_stopped(&mut self, running: &Running, often: Duration) -> bool {
-        let stop = running.stop_handle();
         loop {
             tokio::select! {
                 name = self.next() => {
                     tracing::info!("{name}: draining");
-                    stop.store(true, Ordering::Relaxed);
+                    running.stop();
                     return true;
                 }
                 () = tokio::time::sleep(often) => {
                     if running.panicked() {
                         tracing::error!("a thread panicked: this is a bug; stopping, because the engine would go on blind");
-                        stop.store(true, Ordering::Relaxed);
+                        running.stop();
                         return false;
                     }
                     if running.sources_ended() {

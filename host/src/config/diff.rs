@@ -84,3 +84,13 @@ pub fn diff(old: (&Plan, &Contents), new: (&Plan, &Contents)) -> PlanDiff {
     let _ = (old, new);
     PlanDiff::default()
 }
+
+/// True when windows that are open cannot become windows of the new plan.
+pub fn restarts_windows(old: &super::PipelinePlan, new: &super::PipelinePlan) -> bool {
+    old.window != new.window || old.keys != new.keys || old.features != new.features
+}
+
+/// True when the source is closed and opened anew.
+pub fn source_differs(old: &super::Component, new: &super::Component) -> bool {
+    old != new
+}

@@ -12,11 +12,11 @@ mod combiner;
 pub mod follow;
 mod plugin;
 
-pub use combiner::{COMBINED, Combiner};
+pub use combiner::{COMBINED, Combiner, SHADOW_COMBINED};
 pub use plugin::{DetectError, Offer, PluginDetector};
 
 /// What a detector says about one frame.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Judgement {
     /// Alerted rows.
     pub detections: Vec<Detection>,
@@ -38,6 +38,31 @@ impl Judgement {
     }
 }
 
+/// What became of what a detector's predecessor knew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handover {
+    /// It goes on with it.
+    Restored,
+    /// It goes on with it, in another form.
+    Migrated,
+    /// It begins anew.
+    Reset,
+    /// It cannot read it, and does not take over.
+    Refused,
+}
+
+impl Handover {
+    /// As metrics have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Handover::Restored => "restored",
+            Handover::Migrated => "migrated",
+            Handover::Reset => "reset",
+            Handover::Refused => "refused",
+        }
+    }
+}
+
 /// Judges frames. Belongs to one thread.
 pub trait Detector: Send {
     /// Id in the config.
@@ -49,7 +74,7 @@ pub trait Detector: Send {
     /// Scores of it that can be followed.
     fn followable(&self) -> &[Followable];
 
-    /// Its scores are followed: these say what they mean. Called once, before the first frame.
+    /// Its scores are followed: these say what they mean. Called before the first frame, and when others are followed.
     fn hear(&mut self, followed: &[Heard]);
 
     /// What it knows, for a checkpoint; `None`: nothing that is kept.
@@ -58,9 +83,14 @@ pub trait Detector: Send {
     }
 
     /// Goes on with what one of its id has saved. Err: why it begins anew.
-    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+    fn restore(&mut self, saved: &[u8]) -> Result<Handover, String> {
         let _ = saved;
-        Ok(())
+        Ok(Handover::Restored)
+    }
+
+    /// Counts what became of what its predecessor knew.
+    fn count_handover(&self, handover: Handover) {
+        let _ = handover;
     }
 
     /// Judges one frame of the close order `order`. Never fails: what cannot be judged is counted and logged.

@@ -2,7 +2,7 @@
 //! plugin waits or is quarantined, are not judged: counted in `kaminari_plugin_dead_lettered_rows_total`.
 
 use super::follow::{Followable, Heard, Observed, Subject};
-use super::{Detector, Judgement};
+use super::{Detector, Handover, Judgement};
 use crate::calibration::Published;
 use crate::config::DetectorPlan;
 use crate::model::{Alert, Detection, FeatureFrame, KeyKind, Verdict, time};
@@ -232,8 +232,8 @@ impl Detector for PluginDetector {
         self.plugin.save()
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        self.plugin.restore(saved)
+    fn restore(&mut self, saved: &[u8]) -> Result<Handover, String> {
+        self.plugin.restore(saved).map(|()| Handover::Restored)
     }
 
     fn detect(&mut self, frame: &FeatureFrame, order: u64) -> Judgement {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 /// The extractor of a pipeline. Belongs to one thread.
 pub struct PluginFeatures {
+    input: SchemaRef,
     plugin: Guarded,
     pipeline: Arc<str>,
     agreed: SchemaRef,
@@ -95,6 +96,7 @@ impl PluginFeatures {
             }
         });
         Ok(Self {
+            input: Arc::new(input.clone()),
             entity: entity.transpose()?,
             features: features.collect::<Result<_, FeatureError>>()?,
             plugin,
@@ -160,6 +162,11 @@ impl PluginFeatures {
         let batch = RecordBatch::try_new(schema(&names), columns);
         // All columns have a value per key.
         batch.ok().map(|batch| FeatureFrame { window: *window, kind: self.kind, keys, batch })
+    }
+
+    /// Columns of the rows that it takes.
+    pub fn input(&self) -> &SchemaRef {
+        &self.input
     }
 
     /// What it knows, for a checkpoint.

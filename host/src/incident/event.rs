@@ -83,7 +83,7 @@ impl Context {
             close_reason: closing.map(|c| c.reason.into()),
             windows_alerted: incident.windows_alerted,
             peak_score: finite(incident.peak.1),
-            plan_digest: self.plan_digest.to_string(),
+            plan_digest: self.plan_digest.get().to_string(),
             model_digest: lead.model_digest.as_ref().map(ToString::to_string),
             emitted_at: at,
         }
@@ -132,7 +132,7 @@ impl Context {
             close_reason: None,
             windows_alerted: 0,
             peak_score: w.withheld as f64,
-            plan_digest: self.plan_digest.to_string(),
+            plan_digest: self.plan_digest.get().to_string(),
             model_digest: None,
             emitted_at: at,
         }

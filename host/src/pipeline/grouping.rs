@@ -85,6 +85,13 @@ impl Grouping {
         }
     }
 
+    /// Another extractor takes over, over the same windows.
+    pub(super) fn succeed(&mut self, next: Box<PluginFeatures>) {
+        if let Grouping::Records { features, .. } = self {
+            *features = next;
+        }
+    }
+
     /// What features remember of entities; empty: nothing.
     pub(super) fn save(&mut self) -> Vec<u8> {
         match self {

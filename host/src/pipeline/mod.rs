@@ -4,16 +4,22 @@
 //! (event time, watermark), `window_workers` workers (windows, features, detectors) and one desk (incidents); one per
 //! sink. Data flows one way. Stopping does too: receivers stop, queues run empty, windows close, incidents leave.
 
+mod assemble;
 mod build;
+mod change;
 mod collect;
 mod desk;
 mod files;
+mod gate;
 mod grouping;
 mod intake;
 mod judges;
 mod kafka;
+mod live;
 mod models;
+mod next;
 mod outlet;
+mod panel;
 mod progress;
 mod reading;
 mod receivers;
@@ -22,6 +28,7 @@ mod rows;
 mod running;
 mod saved;
 mod scores;
+mod shadow;
 mod state;
 mod summary;
 mod worker;
