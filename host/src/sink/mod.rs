@@ -211,7 +211,11 @@ mod tests {
                 *path = dir.path().join("x.jsonl").display().to_string().into();
             }
             assert!(
-                build(&Component { id: "x".into(), kind: def.kind, body }, &"sha256:00".into()).is_ok(),
+                build(
+                    &Component { id: "x".into(), kind: def.kind, full: (def.fill)(&body), body },
+                    &"sha256:00".into()
+                )
+                .is_ok(),
                 "{}",
                 def.kind
             );
@@ -221,7 +225,10 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_by_name() {
         let body = "colour = true".parse().unwrap();
-        let err = build(&Component { id: "out".into(), kind: "stdout", body }, &"sha256:00".into()).err().unwrap();
+        let err =
+            build(&Component { id: "out".into(), kind: "stdout", full: Default::default(), body }, &"sha256:00".into())
+                .err()
+                .unwrap();
         assert_eq!(err.reason, "config");
         assert!(err.to_string().contains("`out`") && err.to_string().contains("colour"), "{err}");
     }
