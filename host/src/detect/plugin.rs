@@ -233,7 +233,7 @@ impl Detector for PluginDetector {
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        self.plugin.restore(saved)
+        self.plugin.restore(saved).map(drop).map_err(|e| e.to_string())
     }
 
     fn detect(&mut self, frame: &FeatureFrame, order: u64) -> Judgement {
