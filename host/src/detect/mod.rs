@@ -3,7 +3,7 @@
 //! together (`combine`). A detector that breaks is restarted, and in the end left out: the rows it did not judge are counted in
 //! `kaminari_plugin_dead_lettered_rows_total`. Remembers nothing across windows; plugins do.
 
-use crate::model::{Detection, FeatureFrame, KeyKind};
+use crate::model::{Detection, FeatureFrame, Handover, KeyKind};
 use follow::{Followable, Heard, Observed};
 use std::sync::Arc;
 
@@ -35,31 +35,6 @@ impl Judgement {
         rows.sort_unstable();
         rows.dedup();
         rows
-    }
-}
-
-/// What became of what a detector's predecessor knew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handover {
-    /// It goes on with it.
-    Restored,
-    /// It goes on with it, in another form.
-    Migrated,
-    /// It begins anew.
-    Reset,
-    /// It cannot read it, and does not take over.
-    Refused,
-}
-
-impl Handover {
-    /// As metrics have it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Handover::Restored => "restored",
-            Handover::Migrated => "migrated",
-            Handover::Reset => "reset",
-            Handover::Refused => "refused",
-        }
     }
 }
 

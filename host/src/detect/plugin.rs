@@ -2,10 +2,10 @@
 //! plugin waits or is quarantined, are not judged: counted in `kaminari_plugin_dead_lettered_rows_total`.
 
 use super::follow::{Followable, Heard, Observed, Subject};
-use super::{Detector, Handover, Judgement};
+use super::{Detector, Judgement};
 use crate::calibration::Published;
 use crate::config::DetectorPlan;
-use crate::model::{Alert, Detection, FeatureFrame, KeyKind, Verdict, time};
+use crate::model::{Alert, Detection, FeatureFrame, Handover, KeyKind, Verdict, time};
 use crate::plugin::{
     Followed, FrameScorer, FrameScores, Guarded, LoadedPlugin, PluginError, PluginInstance, Role, Unanswered, Use,
 };
@@ -233,7 +233,11 @@ impl Detector for PluginDetector {
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<Handover, String> {
-        self.plugin.restore(saved).map(|()| Handover::Restored)
+        self.plugin.restore(saved).map(Handover::from).map_err(|e| e.to_string())
+    }
+
+    fn count_handover(&self, handover: Handover) {
+        self.plugin.count_handover(handover);
     }
 
     fn detect(&mut self, frame: &FeatureFrame, order: u64) -> Judgement {

@@ -176,7 +176,7 @@ impl PluginFeatures {
 
     /// Goes on with what one of its plugin has saved.
     pub fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        self.plugin.restore(saved)
+        self.plugin.restore(saved).map(drop).map_err(|e| e.to_string())
     }
 }
 
