@@ -40,6 +40,8 @@ use std::sync::Arc;
 use track::{Incident, Track};
 use windows::{Place, Windows};
 
+pub use event::reload_notice;
+
 /// Tracked entities and covered hosts of one pipeline; more are refused and counted (`table_full`).
 pub const ENTITIES_MAX: usize = 100_000;
 

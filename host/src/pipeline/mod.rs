@@ -34,6 +34,7 @@ mod summary;
 mod worker;
 
 pub use build::{BuildError, Built, Input, Problem, build, check, contradictions, registry};
+pub use change::{Change, Changed, Generation, NotChanged};
 pub use collect::{Wanted, collect};
 pub use models::options as inference_options;
 pub use running::{Outcome, Progress, Running};

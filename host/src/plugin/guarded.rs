@@ -216,6 +216,7 @@ impl Guarded {
         .increment(rows as u64);
         self.status.dead_lettered.fetch_add(rows as u64, Ordering::Relaxed);
         if let Some(error) = &unanswered.cause {
+            self.status.errors.fetch_add(1, Ordering::Relaxed);
             self.status.failed(error.to_string(), false);
             tracing::error!(
                 plugin = &**self.plugin.label(), user = &*self.of.user, pipeline = &*self.of.pipeline,

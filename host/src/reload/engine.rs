@@ -4,14 +4,15 @@
 
 use super::probation::Probation;
 use super::report::{Outcome, Report, Trigger};
-use super::{Busy, Control};
-use crate::config::diff::{PlanDiff, diff};
+use super::stable::{Digests, StillWritten, settled};
+use super::{Busy, Control, watch};
+use crate::config::diff::{Change, PlanDiff, What, diff};
 use crate::config::{self, ConfigErrors, Plan};
 use crate::incident::reload_notice;
 use crate::model::time::{now_ns, rfc3339};
 use crate::pipeline::{BuildError, Generation, NotChanged, Problem, Running, registry};
 use crate::plugin::Statuses;
-use crate::telemetry::{self, CONFIG_LAST_RELOAD_SUCCESSFUL, CONFIG_LAST_RELOAD_TIMESTAMP, CONFIG_RELOAD_SECONDS, CONFIG_RELOADS};
+use crate::telemetry::{self, CONFIG_LAST_RELOAD_SUCCESS, CONFIG_LAST_RELOAD_SUCCESSFUL, CONFIG_RELOAD_DURATION, CONFIG_RELOADS};
 use metrics::{counter, gauge, histogram};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -42,6 +43,8 @@ struct State {
     /// What ran before the last change.
     previous: Option<Generation>,
     probation: Option<Probation>,
+    /// What the files held when they were last read.
+    seen: Digests,
 }
 
 /// What stood in the way.
@@ -69,9 +72,11 @@ struct Done {
 impl Engine {
     /// Takes an engine that runs the plan of these files.
     pub fn new(files: Vec<PathBuf>, running: Running) -> Arc<Self> {
-        let engine = Arc::new(Self { files, running: Arc::new(running), state: Mutex::default(), busy: Mutex::default() });
+        let state = State { seen: Digests::of(&watch::files(&running.plan())), ..State::default() };
+        let (running, state) = (Arc::new(running), Mutex::new(state));
+        let engine = Arc::new(Self { files, running, state, busy: Mutex::default() });
         gauge!(CONFIG_LAST_RELOAD_SUCCESSFUL).set(1.0);
-        gauge!(CONFIG_LAST_RELOAD_TIMESTAMP).set(now_ns() as f64 / 1e9);
+        gauge!(CONFIG_LAST_RELOAD_SUCCESS).set(now_ns() as f64 / 1e9);
         engine.publish();
         engine
     }
@@ -81,12 +86,9 @@ impl Engine {
         &self.running
     }
 
-    /// Every file and folder whose content decides what runs.
-    pub fn watched(&self) -> Vec<PathBuf> {
-        let plan = self.running.plan();
-        let plugins = plan.plugins.values().map(|p| p.path.clone());
-        let models = plan.models.values().map(|m| m.path.clone());
-        self.files.iter().cloned().chain(plugins).chain(models).collect()
+    /// What the files held that decide what runs, when they were last read.
+    pub fn seen(&self) -> Digests {
+        self.state().seen.clone()
     }
 
     /// No reload begins any more; one that runs is waited for.
@@ -174,18 +176,18 @@ impl Engine {
     fn tell(&self, report: &Report) {
         let (trigger, outcome) = (report.trigger.name(), report.outcome.name());
         counter!(CONFIG_RELOADS, "trigger" => trigger, "outcome" => outcome).increment(1);
-        histogram!(CONFIG_RELOAD_SECONDS, "outcome" => outcome).record(report.took_ms / 1e3);
+        histogram!(CONFIG_RELOAD_DURATION, "outcome" => outcome).record(report.took_ms / 1e3);
         let good = matches!(report.outcome, Outcome::Applied | Outcome::Unchanged);
         gauge!(CONFIG_LAST_RELOAD_SUCCESSFUL).set(if good { 1.0 } else { 0.0 });
         if good {
-            gauge!(CONFIG_LAST_RELOAD_TIMESTAMP).set(now_ns() as f64 / 1e9);
+            gauge!(CONFIG_LAST_RELOAD_SUCCESS).set(now_ns() as f64 / 1e9);
         }
         let took = format!("{:.0} ms", report.took_ms);
         match report.outcome {
             Outcome::Unchanged => return tracing::info!(trigger, "reload: nothing differs"),
             Outcome::Applied => {
                 self.publish();
-                let changes: Vec<String> = report.diff.changes.iter().map(|c| c.summary()).collect();
+                let changes: Vec<String> = report.diff.changes.iter().map(summary).collect();
                 tracing::info!(
                     trigger,
                     plan_digest = report.new_digest,
@@ -201,7 +203,7 @@ impl Engine {
                 }
             }
         }
-        let changes: Vec<String> = report.diff.changes.iter().map(|c| c.summary()).collect();
+        let changes: Vec<String> = report.diff.changes.iter().map(summary).collect();
         let message = match report.outcome {
             Outcome::Applied => format!("a new plan is in force: {}", changes.join(", ")),
             _ => format!("a new plan was {outcome}, the one before goes on: {}", report.errors.join("; ")),
@@ -223,14 +225,16 @@ impl Engine {
 
     fn reload_steps(&self, now: &Generation) -> Result<Done, Stopped> {
         use Outcome::{Failed, Refused};
-        if let Err(error) = super::stable::settled(&self.files, SETTLE) {
-            return Err(Stopped::new(Failed, "read", error.to_string()));
-        }
+        let unsettled = |error: StillWritten| Stopped::new(Failed, "read", error.to_string());
+        let mut files = watch::files(&now.plan);
+        self.state().seen = settled(&files, SETTLE).map_err(unsettled)?;
         let plan = config::load(&self.files, &registry())
             .map_err(|errors| Stopped { outcome: Refused, step: "read", errors: told(&errors) })?;
-        let files: Vec<PathBuf> = plan.plugins.values().map(|p| p.path.clone()).chain(plan.models.values().map(|m| m.path.clone())).collect();
-        if let Err(error) = super::stable::settled(&files, SETTLE) {
-            return Err(Stopped::new(Failed, "read", error.to_string()));
+        // It may name others.
+        let named = watch::files(&plan);
+        if named != files {
+            files = named;
+            self.state().seen = settled(&files, SETTLE).map_err(unsettled)?;
         }
         let timeout = Duration::from_secs(plan.reload.timeout_secs);
         let (running, next) = (self.running.clone(), plan.clone());
@@ -357,6 +361,16 @@ fn within<T: Send + 'static>(
         };
         Stopped::new(Outcome::Failed, step, text)
     })
+}
+
+/// `changed detectors.limits`.
+fn summary(change: &Change) -> String {
+    let what = match change.what {
+        What::Added => "added",
+        What::Changed => "changed",
+        What::Removed => "removed",
+    };
+    format!("{what} {}", change.component)
 }
 
 /// Problems with their places, as lines.
