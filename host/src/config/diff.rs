@@ -228,13 +228,3 @@ fn listed<'a>(names: impl IntoIterator<Item = &'a Arc<str>>) -> String {
         Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
     }
 }
-
-/// True when windows that are open cannot become windows of the new plan.
-pub fn restarts_windows(old: &super::PipelinePlan, new: &super::PipelinePlan) -> bool {
-    old.window != new.window || old.keys != new.keys || old.features != new.features
-}
-
-/// True when the source is closed and opened anew.
-pub fn source_differs(old: &super::Component, new: &super::Component) -> bool {
-    old != new
-}

@@ -186,7 +186,9 @@ pub fn reload_notice(plan_digest: &str, at_ns: u64, (trigger, outcome): (&str, &
         evidence: Vec::new(),
         covered: 0,
         covered_entities: Vec::new(),
-        attributes: Map::from_iter([("trigger", trigger), ("outcome", outcome)].map(|(k, v)| (k.into(), Value::from(v)))),
+        attributes: Map::from_iter(
+            [("trigger", trigger), ("outcome", outcome)].map(|(k, v)| (k.into(), Value::from(v))),
+        ),
         opened_at: at.clone(),
         updated_at: at.clone(),
         closed_at: None,

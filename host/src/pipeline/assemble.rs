@@ -6,7 +6,7 @@ use super::build::Problem;
 use super::gate::Gate;
 use super::grouping::Grouping;
 use super::judges::{Judges, seats};
-use super::next::{NextDesk, NextPipeline, NextWorker};
+use super::next::{NextDesk, NextFeatures, NextPipeline, NextWorker};
 use super::outlet::Outlet;
 use super::panel::{Keep, NextPanel, NextSeat, Panel, Seat};
 use super::saved::{self, Saved};
@@ -72,6 +72,10 @@ pub(super) struct Shop<'a> {
     pub(super) store: Option<&'a Arc<Store>>,
 }
 
+fn frames(pipeline: &PipelinePlan) -> FrameBuilder {
+    FrameBuilder::new(&pipeline.features, pipeline.level_half_life_windows, pipeline.window.max_keys)
+}
+
 /// Makes the detectors of one worker.
 type Make<'a> = &'a dyn Fn(&Arc<FrameScorer>) -> Result<Vec<Box<dyn Detector>>, Vec<Problem>>;
 
@@ -125,9 +129,7 @@ impl Shop<'_> {
         }
         let needs = catalogue::needs(&pipeline.features);
         let shard = Shard::new(pipeline.window, needs, levels, hasher, number, self.workers(pipeline));
-        let (half_life, most) = (pipeline.level_half_life_windows, pipeline.window.max_keys);
-        let frames = FrameBuilder::new(&pipeline.features, half_life, most);
-        Grouping::Flows { shard: Box::new(shard), frames: Box::new(frames) }
+        Grouping::Flows { shard: Box::new(shard), frames: Box::new(frames(pipeline)) }
     }
 
     fn combiners(&self, pipeline: &PipelinePlan, heard: &[Heard]) -> (Option<Combiner>, Option<Combiner>) {
@@ -235,13 +237,15 @@ impl Shop<'_> {
         let stays: Vec<Arc<str>> = seats(pipeline).into_iter().filter(|id| self.stays(id, pipeline, &before)).collect();
         let new: Vec<Arc<str>> = seats(pipeline).into_iter().filter(|id| !stays.contains(id)).collect();
         let anew = was.window.size_ns != pipeline.window.size_ns || was.window.kind != pipeline.window.kind;
+        let same_features = was.features == pipeline.features;
+        let other_features = !same_features || was.level_half_life_windows != pipeline.level_half_life_windows;
         let other_plugin = pipeline.records.is_some() && {
             let plugin = |judges: Option<&Judges>, p: &PipelinePlan| {
                 judges.zip(p.records.as_ref()).and_then(|(j, r)| j.plugin(&r.plugin).cloned())
             };
             let same =
                 plugin(before.judges, was).zip(plugin(self.judges, pipeline)).is_some_and(|(a, b)| Arc::ptr_eq(&a, &b));
-            !same || was.records != pipeline.records || was.sources != pipeline.sources
+            !same || !same_features || was.records != pipeline.records || was.sources != pipeline.sources
         };
         let mut input = facts.input.clone();
         let (mut panels, mut groupings, mut extractors) = (Vec::new(), Vec::new(), Vec::new());
@@ -261,7 +265,11 @@ impl Shop<'_> {
                 extractors.push(None);
             } else {
                 groupings.push(None);
-                extractors.push(extractor.map(Box::new));
+                let features = match extractor {
+                    Some(extractor) => Some(NextFeatures::Records(Box::new(extractor))),
+                    None => other_features.then(|| NextFeatures::Flows(Box::new(frames(pipeline)))),
+                };
+                extractors.push(features);
             }
             let scorer = before.scorers.get(number).cloned().unwrap_or_default();
             let mut made = match self.judges {

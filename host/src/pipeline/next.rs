@@ -10,7 +10,7 @@ use super::state::Keeper;
 use crate::calibration::Timeline;
 use crate::config::IncidentPlan;
 use crate::detect::follow::NextFollow;
-use crate::features::PluginFeatures;
+use crate::features::{FrameBuilder, PluginFeatures};
 use crate::incident::Context;
 use crate::window::Ingest;
 use std::sync::Arc;
@@ -20,10 +20,16 @@ pub(super) struct NextWorker {
     pub(super) panel: NextPanel,
     /// Other windows.
     pub(super) grouping: Option<Grouping>,
-    /// Another extractor over the same windows.
-    pub(super) features: Option<Box<PluginFeatures>>,
+    /// Other features of the same windows.
+    pub(super) features: Option<NextFeatures>,
     /// Windows are judged between vote and takeover.
     pub(super) judged_since: bool,
+}
+
+/// What makes features from now on.
+pub(super) enum NextFeatures {
+    Flows(Box<FrameBuilder>),
+    Records(Box<PluginFeatures>),
 }
 
 /// Of the desk.

@@ -167,11 +167,12 @@ impl Worker {
             ));
         }
         let mut notes = self.panel.hand_over(&self.pipeline, &mut next.panel, &self.parted)?;
-        let memory = if next.grouping.is_some() || next.features.is_some() { self.grouping.save() } else { Vec::new() };
         let restored = match (&mut next.grouping, &mut next.features) {
-            _ if memory.is_empty() => Ok(()),
-            (Some(grouping), _) => grouping.restore(&memory),
-            (None, Some(features)) => features.restore(&memory),
+            (Some(grouping), _) => match self.grouping.save() {
+                memory if memory.is_empty() => Ok(()),
+                memory => grouping.restore(&memory),
+            },
+            (None, Some(features)) => self.grouping.hand_over(features),
             (None, None) => Ok(()),
         };
         if let Err(error) = restored {

@@ -2,10 +2,10 @@
 //! its own form or after a migration. Refused, with the reason: what another plugin saved, versions of the state that it cannot
 //! read, what is damaged, instances that break over it. Moves `kaminari_plugin_state_handovers_total`.
 
-use crate::model::Handover;
 use super::error::{CallError, PluginError};
 use super::guarded::Guarded;
 use super::memory::Memory;
+use crate::model::Handover;
 use crate::telemetry;
 
 /// How a plugin has taken what was saved.

@@ -12,7 +12,9 @@ use crate::incident::reload_notice;
 use crate::model::time::{now_ns, rfc3339};
 use crate::pipeline::{BuildError, Generation, NotChanged, Problem, Running, registry};
 use crate::plugin::Statuses;
-use crate::telemetry::{self, CONFIG_LAST_RELOAD_SUCCESS, CONFIG_LAST_RELOAD_SUCCESSFUL, CONFIG_RELOAD_DURATION, CONFIG_RELOADS};
+use crate::telemetry::{
+    self, CONFIG_LAST_RELOAD_SUCCESS, CONFIG_LAST_RELOAD_SUCCESSFUL, CONFIG_RELOAD_DURATION, CONFIG_RELOADS,
+};
 use metrics::{counter, gauge, histogram};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -125,11 +127,7 @@ impl Engine {
     }
 
     /// Runs a reload, alone, and tells what came of it.
-    fn run(
-        &self,
-        trigger: Trigger,
-        steps: impl FnOnce(&Generation) -> Result<Done, Stopped>,
-    ) -> Result<Report, Busy> {
+    fn run(&self, trigger: Trigger, steps: impl FnOnce(&Generation) -> Result<Done, Stopped>) -> Result<Report, Busy> {
         let _alone = match self.busy.try_lock() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -228,8 +226,11 @@ impl Engine {
         let unsettled = |error: StillWritten| Stopped::new(Failed, "read", error.to_string());
         let mut files = watch::files(&now.plan);
         self.state().seen = settled(&files, SETTLE).map_err(unsettled)?;
-        let plan = config::load(&self.files, &registry())
-            .map_err(|errors| Stopped { outcome: Refused, step: "read", errors: told(&errors) })?;
+        let plan = config::load(&self.files, &registry()).map_err(|errors| Stopped {
+            outcome: Refused,
+            step: "read",
+            errors: told(&errors),
+        })?;
         // It may name others.
         let named = watch::files(&plan);
         if named != files {
@@ -299,7 +300,9 @@ impl Engine {
                     // One step back; and what was left is no way forward.
                     (state.previous, state.probation) = (None, None);
                     done.notes.extend(why);
-                    done.notes.push("the configuration files still say otherwise: correct them before the next reload".into());
+                    done.notes.push(
+                        "the configuration files still say otherwise: correct them before the next reload".into(),
+                    );
                     Ok(done)
                 }
                 Err(stopped) => {
