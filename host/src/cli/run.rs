@@ -35,6 +35,7 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
     // Signals are caught before anything runs, so that none can fall between.
     let runtime = signals::runtime()?;
     let ready = Arc::new(AtomicBool::new(false));
+    let guard = Arc::new(api::Guard::new(&plan.api).into_diagnostic()?);
     let listener = match plan.api.enabled {
         true => Some(
             runtime
@@ -48,8 +49,9 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
     if let Some(listener) = listener {
         tracing::info!("api on http://{}", listener.local_addr().into_diagnostic()?);
         let (metrics, ready, sources) = (metrics.clone(), ready.clone(), running.connected().to_vec());
-        let plugins = running.plugins();
-        let state = api::State { metrics, ready, sources, plugins, plan_digest: plan.digest.as_str().into() };
+        let control =
+            Arc::new(super::fixed::Fixed { plan: Arc::new(plan.clone()), plugins: running.plugins(), sources });
+        let state = api::State { metrics, ready, control, guard };
         runtime.spawn(api::serve(listener, state));
     }
     ready.store(true, Ordering::Relaxed);
@@ -60,7 +62,7 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
     let outcome = running.wait();
     publish_process();
     metrics.run_upkeep();
-    let summary = summarise(&metrics.render(), started);
+    let summary = summarise(&telemetry::render(&metrics), started);
     report(&plan, &summary);
     if let Some(path) = &args.summary {
         write_summary(path, &summary)?;
