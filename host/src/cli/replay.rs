@@ -103,7 +103,7 @@ pub fn run(args: ReplayArgs) -> miette::Result<()> {
     }
     publish_process();
     metrics.run_upkeep();
-    let summary = summarise(&metrics.render(), started);
+    let summary = summarise(&telemetry::render(&metrics), started);
     super::run::report(&plan, &summary);
     if let Some(path) = &args.summary {
         super::run::write_summary(path, &summary)?;
