@@ -21,6 +21,7 @@ mod plugin_pipeline;
 mod plugin_state;
 mod records;
 mod replay_files;
+mod reload;
 mod restart;
 mod run;
 mod scenario_inputs;
