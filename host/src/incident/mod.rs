@@ -7,6 +7,7 @@
 //! when it gets worse or from time to time, and closes after k quiet windows. Scores nothing: hysteresis is the
 //! detector's matter.
 
+pub mod compare;
 mod cover;
 mod event;
 mod id;
@@ -24,7 +25,7 @@ mod track;
 mod windows;
 
 use crate::config::IncidentPlan;
-use crate::model::incident::{IncidentEvent, IncidentEventKind};
+use crate::model::incident::{EntityRef, IncidentEvent, IncidentEventKind};
 use crate::model::{Detection, EntityKey, KeyKind, WindowInfo, time::SECOND};
 use crate::telemetry::{DETECTIONS, INCIDENTS_OPEN, INCIDENTS_OPENED, INCIDENTS_SUPPRESSED};
 use cover::{Lengths, Verdict};
@@ -108,6 +109,15 @@ impl IncidentTracker {
     /// Incidents open now.
     pub fn open_count(&self) -> usize {
         self.open
+    }
+
+    /// Entities and ids of the incidents open now.
+    pub fn open_incidents(&self) -> impl Iterator<Item = (EntityRef, String)> {
+        let open = self.tracks.iter().filter_map(|(key, track)| Some((key, track.open.as_ref()?)));
+        open.map(|(key, incident)| {
+            let entity = EntityRef { kind: key.kind.name().into(), value: key.to_string() };
+            (entity, incident.id.clone())
+        })
     }
 
     /// Called once for every window in order, also when nothing was detected; and again when late data or early

@@ -35,6 +35,7 @@ mod status;
 mod supervisor;
 mod waiting;
 
+pub use cache::file_digest;
 pub use compat::API_VERSION;
 pub use decode_call::{DecodedRows, SourceOutput};
 pub use error::{CallError, CallErrorKind, PluginError, PluginReply};
