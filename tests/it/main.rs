@@ -3,6 +3,7 @@
 mod cli;
 mod config_errors;
 mod corpus;
+mod diff;
 mod evaluate;
 mod hostile;
 mod kafka;
