@@ -7,8 +7,8 @@
 //! start. What is too many must be emptied while nothing comes in. It is connected to itself for that: the kernel gives a
 //! connected socket only what its peer sends, passes it over when it spreads datagrams over the others (Linux 5.4), and does not
 //! find it while it is being closed. (A socket that is closed without this, be it one to which a program attached by
-//! `SO_ATTACH_REUSEPORT_CBPF` sends nothing, takes with it what comes in the moment between leaving its group and the port: one
-//! datagram in 140000 of the test, over twelve such closings.)
+//! `SO_ATTACH_REUSEPORT_CBPF` sends nothing, takes with it what comes in the moment between leaving its group and the port.
+//! Linux 6.18, two cores, a sender at full speed: 117 datagrams lost over 20000 such closings, none over 20000 of connected ones.)
 //!
 //! What remains: where the number of sockets changes, some exporters have another one than before (the kernel spreads by hash),
 //! whose decoder has not seen their templates.
