@@ -131,6 +131,45 @@ fn the_reference_configuration_has_every_key_of_every_source_and_sink() {
     }
 }
 
+/// What is effective, written out, is the same configuration: nothing is missing in it, and nothing is told otherwise.
+#[test]
+fn the_effective_configuration_is_the_same_one() {
+    let registry = kaminari::pipeline::registry();
+    let read = |text: &str| kaminari::config::parse("k.toml", text, &registry).unwrap();
+    let shipped = ["minimal", "collector", "metrics", "ssh-bruteforce"]
+        .map(|name| std::fs::read_to_string(root().join(format!("configs/{name}.toml"))).unwrap());
+    for text in shipped.into_iter().chain([reference(&OTHERS)]) {
+        let plan = read(&text);
+        let written = kaminari::config::effective::effective(&plan);
+        let again = read(&toml::to_string(&without_null(&written)).unwrap());
+        assert_eq!(plan.engine, again.engine);
+        assert_eq!(plan.api, again.api);
+        assert_eq!(plan.reload, again.reload);
+        assert_eq!(plan.inference, again.inference);
+        assert_eq!(plan.models, again.models);
+        assert_eq!(plan.plugins, again.plugins);
+        assert_eq!(plan.detectors, again.detectors);
+        assert_eq!(plan.pipelines, again.pipelines);
+        let full = |of: &std::collections::BTreeMap<std::sync::Arc<str>, kaminari::config::Component>| {
+            of.iter().map(|(id, c)| (id.clone(), c.kind, c.full.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(full(&plan.sources), full(&again.sources));
+        assert_eq!(full(&plan.sinks), full(&again.sinks));
+    }
+}
+
+/// What TOML can say: no `null`, and no table of a plugin's own where there is no plugin.
+fn without_null(value: &serde_json::Value) -> serde_json::Value {
+    let says = |(_, v): &(&String, &serde_json::Value)| !v.is_null() && *v != &serde_json::json!({});
+    match value {
+        serde_json::Value::Object(table) => {
+            table.iter().filter(says).map(|(k, v)| (k.clone(), without_null(v))).collect()
+        }
+        serde_json::Value::Array(items) => items.iter().map(without_null).collect(),
+        other => other.clone(),
+    }
+}
+
 #[test]
 fn the_guide_for_a_first_plugin_has_a_valid_configuration() {
     let guide = std::fs::read_to_string(root().join("docs/guide/first-plugin.md")).unwrap();

@@ -15,6 +15,7 @@ mod plugin_faults;
 mod plugin_files;
 mod plugin_frames;
 mod plugin_grants;
+mod plugin_migrate;
 mod plugin_models;
 mod plugin_pipeline;
 mod plugin_state;

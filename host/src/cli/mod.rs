@@ -5,7 +5,6 @@ mod completion;
 mod decode;
 mod doctor;
 mod evaluate;
-mod fixed;
 mod generate;
 mod labels;
 mod list;

@@ -2,11 +2,11 @@
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How a source's bytes become flow records.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DecodeOptions {
     /// `netflow` (v5, v7, v9 and IPFIX, told apart by their version), `rawflow` (the same in Akvorado's protobuf), `goflow2`
@@ -67,7 +67,7 @@ impl Default for DecodeOptions {
 }
 
 /// What the bytes are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DecodeFormat {
     /// NetFlow v5, v7, v9 and IPFIX.
@@ -111,7 +111,7 @@ impl DecodeFormat {
 }
 
 /// Unit of a time given as a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TimeUnit {
     /// Seconds; decimals allowed.

@@ -50,6 +50,10 @@ codes! {
     UNUSED = "unused";
     /// Warning: a pipeline alerts and nobody is told.
     NO_SINK = "no_sink";
+    /// Warning: a shadow judges as its pipeline does.
+    SAME_SHADOW = "same_shadow";
+    /// The HTTP surface would answer to other machines without asking who they are.
+    API_OPEN = "api_open";
     /// The plugin's file does not exist.
     PLUGIN_MISSING = "plugin_missing";
     /// The plugin's file is not what it should be: damaged, pinned to another digest, of another contract.

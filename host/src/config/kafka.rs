@@ -2,12 +2,12 @@
 //! own; what is not here goes through `client` as librdkafka knows it.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// `security` of a Kafka source or sink.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaSecurity {
     /// What is spoken to the brokers.
@@ -47,7 +47,7 @@ impl Default for KafkaSecurity {
 }
 
 /// Kafka's `security.protocol`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KafkaProtocol {
     /// Neither encrypted nor authenticated.
@@ -79,7 +79,7 @@ impl KafkaProtocol {
 }
 
 /// Kafka's `sasl.mechanism`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum SaslMechanism {
     /// The password itself (RFC 4616): use it over TLS.
     #[serde(rename = "PLAIN")]
@@ -104,7 +104,7 @@ impl SaslMechanism {
 }
 
 /// A secret never stands in a configuration: it says where it is found. Never printed.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "lowercase")]
 pub enum Secret {
     /// In this environment variable.
@@ -140,7 +140,7 @@ impl Secret {
 pub type KafkaProperties = BTreeMap<String, KafkaProperty>;
 
 /// One of them.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum KafkaProperty {
     /// `true`, `false`.

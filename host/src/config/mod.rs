@@ -12,24 +12,27 @@ pub mod decode_options;
 mod diagnostic;
 pub mod diff;
 mod digest;
+pub mod effective;
 mod inference;
 pub mod kafka;
 mod models;
 mod pipeline;
 mod places;
 pub mod plan;
+mod process;
 mod raw;
 mod read;
 pub mod records;
 pub mod registry;
 mod resolve;
 mod rows;
+mod shadow;
 
 pub use diagnostic::{CODES, ConfigDiagnostic, ConfigErrors, code, near_miss};
 pub use places::Places;
 pub use plan::*;
+pub use process::default_cache_dir;
 pub use registry::{ComponentDef, ConfigError, FeatureDef, Registry};
-pub use resolve::default_cache_dir;
 
 use diagnostic::quoted;
 use read::meant;
@@ -120,7 +123,7 @@ fn sorted(mut errors: Vec<ConfigDiagnostic>, places: &Places) -> ConfigErrors {
 /// The tables of all files together.
 #[derive(Default)]
 struct Merged<'i> {
-    /// `engine`, `api`.
+    /// `engine`, `api`, `reload`, `inference`.
     single: BTreeMap<String, Entry<'i>>,
     /// `sources`, `plugins`, ...: by section, then by name.
     named: BTreeMap<String, BTreeMap<String, Entry<'i>>>,

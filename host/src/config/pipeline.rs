@@ -102,7 +102,11 @@ impl Resolver<'_> {
             Some(combine) => Some(self.combine(&format!("{path}.combine"), combine, judges)?),
             None => None,
         };
-        let incident = self.incident(&format!("{path}.incident"), &written.incident);
+        let incident = self.incident(&format!("{path}.incident"), &written.incident)?;
+        let shadow = match &written.shadow {
+            Some(shadow) => Some(self.shadow(path, shadow, (&detectors, combine, &incident))?),
+            None => None,
+        };
         Some(PipelinePlan {
             id: Arc::from(id),
             sources,
@@ -117,11 +121,11 @@ impl Resolver<'_> {
             level_half_life_windows: half_life,
             detectors,
             combine,
-            incident: incident?,
+            incident,
             sinks,
             mode: mode?,
             forward: false,
-            shadow: None,
+            shadow,
         })
     }
 
@@ -145,7 +149,7 @@ impl Resolver<'_> {
         written: &PipelineSection,
     ) -> Option<PipelinePlan> {
         let sinks = self.list(&format!("{path}.sinks"), &written.sinks, |r, at, name| r.reference("sinks", at, name));
-        for key in ["keys", "features", "window", "rows", "records", "combine", "incident", "mode"] {
+        for key in ["keys", "features", "window", "rows", "records", "combine", "incident", "mode", "shadow"] {
             let at = format!("{path}.{key}");
             if self.findings.places.contains(&at) {
                 let help = "remove it, or name the `detectors` that judge the windows";
@@ -186,7 +190,7 @@ impl Resolver<'_> {
     }
 
     /// A list that must be there with something in it.
-    fn named_list<T>(
+    pub(super) fn named_list<T>(
         &mut self,
         path: &str,
         key: &str,
@@ -334,7 +338,7 @@ impl Resolver<'_> {
         good.then(|| (secs * SECOND as f64).round() as u64)
     }
 
-    fn incident(&mut self, path: &str, written: &IncidentSection) -> Option<IncidentPlan> {
+    pub(super) fn incident(&mut self, path: &str, written: &IncidentSection) -> Option<IncidentPlan> {
         let at = |key: &str| format!("{path}.{key}");
         let open = self.open_after(&at("open_after"), &written.open_after);
         for (key, value, most) in [

@@ -37,9 +37,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// True when some detector of the pipeline judges entities of that level. Other levels are not aggregated.
+    /// True when some detector of the pipeline, or of its shadow, judges entities of that level. Other levels are not
+    /// aggregated.
     pub fn judges(&self, pipeline: &PipelinePlan, kind: KeyKind) -> bool {
-        let mut detectors = pipeline.detectors.iter().filter_map(|id| self.detectors.get(id));
+        let mut detectors = pipeline.all_detectors().filter_map(|id| self.detectors.get(id));
         detectors.any(|d| d.keys.as_ref().is_none_or(|keys| keys.contains(&kind)))
     }
 }
@@ -127,6 +128,8 @@ pub struct Component {
     pub kind: &'static str,
     /// The table without `type`.
     pub body: toml::Table,
+    /// The same with all defaults of the type filled in.
+    pub full: serde_json::Value,
 }
 
 /// `[models.ID]`.
@@ -363,6 +366,12 @@ impl PipelinePlan {
     /// True when it judges nothing.
     pub fn is_forward(&self) -> bool {
         self.forward
+    }
+
+    /// Its detectors, then those that only its shadow has.
+    pub fn all_detectors(&self) -> impl Iterator<Item = &Arc<str>> {
+        let of_shadow = self.shadow.iter().flat_map(|shadow| &shadow.detectors);
+        self.detectors.iter().chain(of_shadow.filter(|id| !self.detectors.contains(id)))
     }
 }
 

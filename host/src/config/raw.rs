@@ -10,6 +10,7 @@ use std::path::PathBuf;
 pub(super) const SECTIONS: &[(&str, bool)] = &[
     ("engine", false),
     ("api", false),
+    ("reload", false),
     ("inference", false),
     ("sources", true),
     ("models", true),
@@ -34,11 +35,30 @@ pub(super) struct EngineSection {
 pub(super) struct ApiSection {
     pub enabled: bool,
     pub listen: SocketAddr,
+    pub token_file: Option<PathBuf>,
+    pub open_probes: bool,
 }
 
 impl Default for ApiSection {
     fn default() -> Self {
-        Self { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9977)) }
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 9977));
+        Self { enabled: true, listen, token_file: None, open_probes: false }
+    }
+}
+
+/// `[reload]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ReloadSection {
+    pub probation_windows: u32,
+    pub probation_faults: u64,
+    pub timeout_secs: u64,
+}
+
+impl Default for ReloadSection {
+    fn default() -> Self {
+        let super::ReloadPlan { probation_windows, probation_faults, timeout_secs } = Default::default();
+        Self { probation_windows, probation_faults, timeout_secs }
     }
 }
 
@@ -125,6 +145,7 @@ pub(super) struct DetectorSection {
     pub keys: Option<Vec<String>>,
     pub config: toml::Table,
     pub calibration: CalibrationSection,
+    pub on_state_mismatch: Option<String>,
 }
 
 /// `[detectors.NAME.calibration]`.
@@ -160,6 +181,7 @@ pub(super) struct PipelineSection {
     pub records: Option<RecordsSection>,
     pub combine: Option<CombineSection>,
     pub incident: IncidentSection,
+    pub shadow: Option<ShadowSection>,
 }
 
 impl Default for PipelineSection {
@@ -179,6 +201,7 @@ impl Default for PipelineSection {
             records: None,
             combine: None,
             incident: IncidentSection::default(),
+            shadow: None,
         }
     }
 }
@@ -301,6 +324,15 @@ impl Default for IncidentSection {
     }
 }
 
+/// `[pipelines.NAME.shadow]`. What is not written is as in the pipeline itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ShadowSection {
+    pub detectors: Option<Vec<String>>,
+    pub combine: Option<CombineSection>,
+    pub incident: IncidentSection,
+}
+
 /// Every section's struct with the keys it takes, as serde tells them. For the test of the reference configuration.
 #[cfg(test)]
 pub(super) fn all_keys() -> Vec<(&'static str, Vec<String>)> {
@@ -312,6 +344,7 @@ pub(super) fn all_keys() -> Vec<(&'static str, Vec<String>)> {
     vec![
         ("engine", keys::<EngineSection>()),
         ("api", keys::<ApiSection>()),
+        ("reload", keys::<ReloadSection>()),
         ("inference", keys::<InferenceSection>()),
         ("models", keys::<ModelSection>()),
         ("plugins", keys::<PluginSection>()),
@@ -326,5 +359,6 @@ pub(super) fn all_keys() -> Vec<(&'static str, Vec<String>)> {
         ("pipelines.records", keys::<RecordsSection>()),
         ("pipelines.records.extract", keys::<ExtractSection>()),
         ("pipelines.incident", keys::<IncidentSection>()),
+        ("pipelines.shadow", keys::<ShadowSection>()),
     ]
 }

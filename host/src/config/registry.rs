@@ -2,6 +2,7 @@
 //! against every component without importing a stage.
 
 use super::plan::Component;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
@@ -16,14 +17,20 @@ pub struct ComponentDef {
     pub example: &'static str,
     /// Deserialises a body into the component's own struct and throws the result away. `Err` keeps the span.
     pub check: fn(toml::de::ValueDeserializer<'_>) -> Result<(), toml::de::Error>,
+    /// A body that passed `check` with all its defaults filled in, as JSON. What cannot be told stays as it is written.
+    pub fill: fn(&toml::Table) -> serde_json::Value,
     /// Keys of the body (dotted) that hold a path or a list of paths: made relative to the config file's folder at load.
     pub paths: &'static [&'static str],
 }
 
 impl ComponentDef {
     /// The definition of a component whose body is a `T` (with `#[serde(deny_unknown_fields)]`).
-    pub const fn new<T: DeserializeOwned>(kind: &'static str, summary: &'static str, example: &'static str) -> Self {
-        Self { kind, summary, example, check: check::<T>, paths: &[] }
+    pub const fn new<T: DeserializeOwned + Serialize>(
+        kind: &'static str,
+        summary: &'static str,
+        example: &'static str,
+    ) -> Self {
+        Self { kind, summary, example, check: check::<T>, fill: fill::<T>, paths: &[] }
     }
 
     /// Says which keys of the body hold paths.
@@ -35,6 +42,11 @@ impl ComponentDef {
 
 fn check<T: DeserializeOwned>(body: toml::de::ValueDeserializer<'_>) -> Result<(), toml::de::Error> {
     T::deserialize(body).map(|_| ())
+}
+
+fn fill<T: DeserializeOwned + Serialize>(body: &toml::Table) -> serde_json::Value {
+    let full = T::deserialize(body.clone()).ok().and_then(|full| serde_json::to_value(full).ok());
+    full.unwrap_or_else(|| serde_json::to_value(body).unwrap_or_default())
 }
 
 /// A body that its own component cannot read: only possible for a plan that was not made by `config::load`.

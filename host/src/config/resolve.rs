@@ -3,14 +3,14 @@
 
 use super::diagnostic::{ConfigDiagnostic, ConfigErrors, code, quoted};
 use super::plan::*;
-use super::raw::{ApiSection, DetectorSection, EngineSection, PluginSection};
+use super::raw::{DetectorSection, PluginSection};
 use super::read::{Findings, meant, section};
 use super::registry::{ComponentDef, Registry};
 use super::{Entry, Merged, Places, digest, resolved, sorted};
 use crate::model::KeyKind;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeValue, ValueDeserializer};
@@ -34,7 +34,7 @@ pub(super) fn plan(
         (parts.filter(|_| resolver.findings.is_clean()), resolver.findings.diagnostics)
     };
     let found = sorted(diagnostics, &places);
-    let Some((engine, api, inference, sources, models, plugins, detectors, sinks, pipelines)) = parts else {
+    let Some((engine, api, reload, inference, sources, models, plugins, detectors, sinks, pipelines)) = parts else {
         return Err(found);
     };
     let mut places = places;
@@ -43,7 +43,7 @@ pub(super) fn plan(
         digest,
         engine,
         api,
-        reload: ReloadPlan::default(),
+        reload,
         inference,
         sources,
         models,
@@ -79,6 +79,7 @@ pub(super) type Named<T> = BTreeMap<Arc<str>, T>;
 type Parts = (
     EnginePlan,
     ApiPlan,
+    ReloadPlan,
     InferencePlan,
     Named<Component>,
     Named<ModelPlan>,
@@ -118,6 +119,7 @@ impl Resolver<'_> {
     fn parts(&mut self) -> Option<Parts> {
         let engine = self.engine();
         let api = self.api();
+        let reload = self.reload();
         let inference = self.inference();
         let sources = self.components("sources", self.registry.sources);
         let sinks = self.components("sinks", self.registry.sinks);
@@ -132,7 +134,7 @@ impl Resolver<'_> {
         if self.merged.named.get("pipelines").is_none_or(BTreeMap::is_empty) {
             self.no_pipeline();
         }
-        Some((engine?, api?, inference?, sources, models, plugins, detectors, sinks, pipelines))
+        Some((engine?, api?, reload?, inference?, sources, models, plugins, detectors, sinks, pipelines))
     }
 
     fn no_pipeline(&mut self) {
@@ -156,35 +158,6 @@ impl Resolver<'_> {
 
     pub fn read<T: serde::de::DeserializeOwned>(&mut self, path: &str, entry: &Entry<'_>) -> Option<T> {
         section(&mut self.findings, entry.file, path, entry.value.clone(), |body| T::deserialize(body))
-    }
-
-    fn engine(&mut self) -> Option<EnginePlan> {
-        let written: EngineSection = match self.merged.single.get("engine") {
-            Some(entry) => self.read("engine", entry)?,
-            None => EngineSection::default(),
-        };
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let window_workers = match written.window_workers {
-            Some(0) => {
-                self.bad("engine.window_workers", "`engine.window_workers` is 0", "at least 1", "write 1 or more");
-                1
-            }
-            Some(n) => n,
-            None if cores <= 2 => 1,
-            None => (cores / 2).min(4),
-        };
-        let folder = self.merged.single.get("engine").map_or(Path::new(""), |e| self.findings.places.folder(e.file));
-        let plugin_cache_dir = written.plugin_cache_dir.map_or_else(default_cache_dir, |path| resolved(folder, &path));
-        let state_dir = written.state_dir.map(|path| resolved(folder, &path));
-        Some(EnginePlan { window_workers, plugin_cache_dir, state_dir })
-    }
-
-    fn api(&mut self) -> Option<ApiPlan> {
-        let written: ApiSection = match self.merged.single.get("api") {
-            Some(entry) => self.read("api", entry)?,
-            None => ApiSection { enabled: false, ..ApiSection::default() },
-        };
-        Some(ApiPlan { enabled: written.enabled, listen: written.listen, token_file: None, open_probes: false })
     }
 
     /// Sources or sinks: `type` is looked up by hand, the rest goes to the type's own struct.
@@ -248,7 +221,7 @@ impl Resolver<'_> {
                 _ => {}
             }
         }
-        Some(Component { id: Arc::from(id), kind: def.kind, body })
+        Some(Component { id: Arc::from(id), kind: def.kind, full: (def.fill)(&body), body })
     }
 
     /// `sha256` of the table at `path`, in lower case.
@@ -313,15 +286,18 @@ impl Resolver<'_> {
         });
         let config = self.json(&format!("{path}.config"), &toml::Value::Table(written.config));
         let follow = self.calibration(&format!("{path}.calibration"), &written.calibration);
-        let on_state_mismatch = OnStateMismatch::default();
-        Some(DetectorPlan { id: Arc::from(id), plugin: plugin?, keys, config, follow, on_state_mismatch })
+        let mismatch = written.on_state_mismatch.as_deref().map_or(Some(OnStateMismatch::default()), |word| {
+            self.word(&format!("{path}.on_state_mismatch"), word, &OnStateMismatch::WORDS)
+        });
+        let (id, plugin, on_state_mismatch) = (Arc::from(id), plugin?, mismatch?);
+        Some(DetectorPlan { id, plugin, keys, config, follow, on_state_mismatch })
     }
 
     /// A detector may judge only levels that the pipelines it runs in aggregate by.
     fn detector_levels(&mut self, detectors: &Named<DetectorPlan>, pipelines: &Named<PipelinePlan>) {
         for pipeline in pipelines.values() {
             let has: Vec<&str> = pipeline.keys.iter().map(|level| level.kind.name()).collect();
-            for id in &pipeline.detectors {
+            for id in pipeline.all_detectors() {
                 let keys = detectors.get(id).and_then(|d| d.keys.as_deref()).unwrap_or_default();
                 for (i, kind) in keys.iter().enumerate().filter(|(_, kind)| !has.contains(&kind.name())) {
                     let (path, level) = (format!("detectors.{id}.keys[{i}]"), kind.name());
@@ -499,14 +475,4 @@ fn join_folder(folder: &Path, path: &mut String) {
     {
         *path = joined.to_owned();
     }
-}
-
-/// Where compiled plugins are kept unless `engine.plugin_cache_dir` says otherwise: `$XDG_CACHE_HOME/kaminari`,
-/// `~/.cache/kaminari` or, for a service without a home, the system's cache folder.
-pub fn default_cache_dir() -> PathBuf {
-    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    folder("XDG_CACHE_HOME")
-        .or_else(|| folder("HOME").map(|home| home.join(".cache")))
-        .unwrap_or_else(|| PathBuf::from("/var/cache"))
-        .join("kaminari")
 }

@@ -1,12 +1,13 @@
 //! Text in, plan or complaints out, against a small registry.
 
 use super::*;
+use crate::model::KeyKind;
 use crate::model::time::SECOND;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)] // only its shape matters
 pub(super) struct Udp {
@@ -19,7 +20,7 @@ pub(super) struct Udp {
     sampling: Vec<Sampling>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)] // as above
 pub(super) struct Sampling {
@@ -27,14 +28,16 @@ pub(super) struct Sampling {
     rate: u32,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)] // as above
 struct File {
     path: PathBuf,
+    #[serde(default)]
+    decode: toml::Table,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Stdout {}
 
@@ -50,10 +53,12 @@ pub(super) static REGISTRY: Registry = Registry {
         FeatureDef { name: "packets", unit: "1", description: "" },
         FeatureDef { name: "bits_per_s", unit: "bit/s", description: "" },
         FeatureDef { name: "packets_per_s", unit: "1/s", description: "" },
+        FeatureDef { name: "rel_flows", unit: "ln", description: "" },
+        FeatureDef { name: "rel_uniq_src", unit: "ln", description: "" },
     ],
 };
 
-const GOOD: &str = r#"
+pub(super) const GOOD: &str = r#"
 [sources.edge]
 type = "udp"
 listen = "127.0.0.1:2055"
@@ -251,6 +256,84 @@ fn a_detector_judges_levels_of_its_pipelines_only() {
     assert_eq!(only(&text), pair("unknown_level", "\"src_addr\""));
     let text = with("plugin = \"threshold\"", "plugin = \"threshold\"\nkeys = [\"dst_addr\"]");
     assert_eq!(complaints(&text), []);
+}
+
+#[test]
+fn a_shadow_is_as_its_pipeline_where_nothing_else_is_written() {
+    let more = format!(
+        "{}[detectors.other]\nplugin = \"threshold\"\nkeys = [\"dst_addr\"]\n\
+         [pipelines.ddos.incident]\nopen_after = \"3/5\"\nsuppress = [\"192.0.2.0/24\"]\n",
+        with("detectors = [\"limits\"]", "detectors = [\"limits\"]\ncombine = { rule = \"any\" }")
+    );
+    let with_shadow = |lines: &str| format!("{more}[pipelines.ddos.shadow]\n{lines}\n");
+    let plan = |lines: &str| parse("k.toml", &with_shadow(lines), &REGISTRY).unwrap();
+    let first = plan("detectors = [\"other\"]\nincident = { close_after_windows = 7 }");
+    assert!(first.places.warnings().is_empty(), "{:?}", first.places.warnings());
+    let pipeline = &first.pipelines["ddos"];
+    let shadow = pipeline.shadow.as_ref().unwrap();
+    assert_eq!(shadow.detectors, [Arc::from("other")]);
+    assert_eq!(shadow.combine, pipeline.combine);
+    assert_eq!(shadow.incident, IncidentPlan { close_after_windows: 7, ..pipeline.incident.clone() });
+    let second = plan("combine = { rule = \"tail_sum\" }\nincident = { suppress = [] }");
+    let shadow = second.pipelines["ddos"].shadow.as_ref().unwrap();
+    assert_eq!(shadow.detectors, [Arc::from("limits")]);
+    assert_eq!(shadow.combine.unwrap().rule, CombineRule::TailSum);
+    assert_eq!((shadow.incident.open_m, shadow.incident.suppress.len()), (3, 0));
+    assert_eq!(second.places.warnings()[0].message(), "`detectors.other` is used by no pipeline");
+    let same = plan("detectors = [\"limits\"]");
+    assert!(same.places.warnings().iter().any(|w| w.full_code().ends_with("same_shadow")));
+    assert_eq!(only(&with_shadow("detectors = [\"nobody\"]")), pair("unknown_reference", "\"nobody\""));
+    assert_eq!(only(&with_shadow("detectors = []")), pair("bad_value", "[]"));
+    assert_eq!(only(&with_shadow("incident = { open_after = \"9/3\" }")), pair("bad_value", "\"9/3\""));
+    assert_eq!(only(&with_shadow("sinks = [\"out\"]")), pair("unknown_key", "sinks"));
+}
+
+#[test]
+fn a_level_that_only_the_shadow_judges_is_aggregated() {
+    let limited = with("plugin = \"threshold\"", "plugin = \"threshold\"\nkeys = [\"dst_addr\"]");
+    let plan = parse("k.toml", &limited, &REGISTRY).unwrap();
+    assert!(!plan.judges(&plan.pipelines["ddos"], KeyKind::DstPrefix));
+    assert!(plan.places.warnings()[0].message().contains("not aggregated"));
+    let text =
+        format!("{limited}[detectors.all]\nplugin = \"threshold\"\n[pipelines.ddos.shadow]\ndetectors = [\"all\"]\n");
+    let plan = parse("k.toml", &text, &REGISTRY).unwrap();
+    assert!(plan.judges(&plan.pipelines["ddos"], KeyKind::DstPrefix));
+    assert!(plan.places.warnings().is_empty(), "{:?}", plan.places.warnings());
+    let wrong = text.replace("[detectors.all]\n", "[detectors.all]\nkeys = [\"src_addr\"]\n");
+    assert_eq!(only(&wrong), pair("unknown_level", "\"src_addr\""));
+}
+
+#[test]
+fn the_surface_is_not_open_to_all() {
+    let api = |lines: &str| format!("{GOOD}[api]\n{lines}\n");
+    for open in ["0.0.0.0:9977", "[::]:9977", "192.0.2.1:80", "[::ffff:192.0.2.1]:80"] {
+        let listen = format!("listen = \"{open}\"");
+        assert_eq!(only(&api(&listen)), pair("api_open", &format!("\"{open}\"")));
+        assert_eq!(complaints(&api(&format!("{listen}\ntoken_file = \"t\""))), []);
+        assert_eq!(complaints(&api(&format!("{listen}\nenabled = false"))), []);
+    }
+    for own in ["127.0.0.1:1", "127.3.2.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        assert_eq!(complaints(&api(&format!("listen = \"{own}\""))), []);
+    }
+    assert_eq!(only(&api("open_probes = true")), pair("bad_value", "true"));
+    let plan = parse("conf/k.toml", &api("token_file = \"t\"\nopen_probes = true"), &REGISTRY).unwrap();
+    assert_eq!((plan.api.token_file.as_deref(), plan.api.open_probes), (Some(Path::new("conf/t")), true));
+}
+
+#[test]
+fn reloads_have_bounds() {
+    let plan = parse("k.toml", GOOD, &REGISTRY).unwrap();
+    assert_eq!(plan.reload, ReloadPlan::default());
+    let text = format!("{GOOD}[reload]\nprobation_windows = 0\nprobation_faults = 1\ntimeout_secs = 3600\n");
+    let reload = parse("k.toml", &text, &REGISTRY).unwrap().reload;
+    assert_eq!(reload, ReloadPlan { probation_windows: 0, probation_faults: 1, timeout_secs: 3600 });
+    assert_eq!(only(&text.replace("3600", "3601")), pair("bad_value", "3601"));
+    assert_eq!(only(&text.replace("timeout_secs", "timeout")).0, "unknown_key");
+    assert_eq!(plan.detectors["limits"].on_state_mismatch, OnStateMismatch::Refuse);
+    let word = |word: &str| with("[detectors.limits]", &format!("[detectors.limits]\non_state_mismatch = \"{word}\""));
+    let plan = parse("k.toml", &word("reset"), &REGISTRY).unwrap();
+    assert_eq!(plan.detectors["limits"].on_state_mismatch, OnStateMismatch::Reset);
+    assert_eq!(only(&word("rest")), pair("bad_value", "\"rest\""));
 }
 
 #[test]

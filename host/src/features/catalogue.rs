@@ -109,6 +109,16 @@ mod tests {
         }
     }
 
+    /// `config` tells by the name whether a change forgets levels.
+    #[test]
+    fn what_compares_with_levels_has_it_in_its_name() {
+        for (feature, (needs, formula)) in FEATURES.iter().zip(FORMULAS) {
+            let relative = matches!(formula, Relative(_));
+            assert_eq!(feature.name.starts_with("rel_"), relative, "{}", feature.name);
+            assert!(!relative || !needs.src || feature.name == "rel_uniq_src", "{}", feature.name);
+        }
+    }
+
     #[test]
     fn only_what_is_needed_is_kept() {
         assert_eq!(needs(&["flows", "bits_per_s"]), NONE);

@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use std::sync::Arc;
 
 /// Which of what leaves a sink is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Content {
     /// Incident events.

@@ -95,6 +95,22 @@ pub(super) fn build(plan: &Plan, component: &Component) -> Result<Option<Receive
     }))
 }
 
+/// The receivers of a source that takes the place of one on the same address; `None`: it is not of a kind that can be opened
+/// beside the other.
+pub(super) fn beside(_plan: &Plan, _was: &Component, _component: &Component) -> Result<Option<Receivers>, BuildError> {
+    Ok(None)
+}
+
+/// True when the successor of a source can only be opened after it: it has the same address, or the same positions.
+pub(super) fn holds_alone(was: &Component, component: &Component) -> bool {
+    let same = |key: &str| was.kind == component.kind && was.body.get(key) == component.body.get(key);
+    match component.kind {
+        kind if kind == udp::DEF.kind || kind == tcp::DEF.kind => same("listen"),
+        kind if kind == unix::DEF.kind => same("path"),
+        _ => was.kind == component.kind,
+    }
+}
+
 /// How a source's bytes become records, where it is one of these kinds.
 pub(super) fn decode(component: &Component) -> Result<Option<DecodeOptions>, BuildError> {
     Ok(Some(match component.kind {

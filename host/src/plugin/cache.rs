@@ -138,6 +138,11 @@ fn me() -> libc::uid_t {
     unsafe { libc::geteuid() }
 }
 
+/// Digest of a plugin's file, as it is pinned and shown: lower-case hex sha256.
+pub fn digest(path: &Path) -> std::io::Result<String> {
+    Ok(sha256_hex(&std::fs::read(path)?))
+}
+
 /// Lower-case hex sha256.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()

@@ -4,7 +4,7 @@
 use super::{Sink, SinkError, incidents, json_lines};
 use crate::config::registry::ComponentDef;
 use crate::model::Output;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::num::NonZeroU32;
@@ -20,7 +20,7 @@ pub const DEF: ComponentDef = ComponentDef::new::<FileConfig>(
 .with_paths(&["path"]);
 
 /// The body of a `file` sink.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
     /// Where; a relative path starts from the folder of the config file. Its folder must exist.

@@ -3,7 +3,7 @@
 use super::{Sink, SinkError, incidents, json_lines, render};
 use crate::config::registry::ComponentDef;
 use crate::model::Output;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub const DEF: ComponentDef = ComponentDef::new::<StdoutConfig>(
 );
 
 /// How events look.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// JSON lines.
@@ -25,7 +25,7 @@ pub enum Format {
 }
 
 /// The body of a `stdout` sink.
-#[derive(Clone, Default, Debug, Deserialize)]
+#[derive(Clone, Default, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct StdoutConfig {
     /// `text` when standard output is a terminal, else `json`.

@@ -12,7 +12,7 @@ use crate::model::FrameBatch;
 use crate::model::frames::NO_PEER;
 use flate2::read::MultiGzDecoder;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ decode = { sampling_rate = 1 }
 const MAX_LINE: u64 = 1 << 20;
 
 /// The body of a file source.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
     /// Files, read one after the other. Relative paths start from the folder of the config file.

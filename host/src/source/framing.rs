@@ -3,10 +3,10 @@
 //! stream is then lost, [`Broken`]). Pure.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// How frames stand in a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Framing {
     /// `newline`, `octet_counted`, `auto` or `length_prefixed`.
@@ -21,7 +21,7 @@ pub struct Framing {
 }
 
 /// What tells frames apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FramingKind {
     /// A line break after each: LF, CR LF or NUL (RFC 6587 3.4.2).

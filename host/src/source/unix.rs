@@ -15,7 +15,7 @@ use crate::telemetry::{SOURCE_DATAGRAMS, SOURCE_RECEIVED_BYTES, SOURCE_REFUSED};
 use crossbeam_channel::{Receiver, Sender};
 use metrics::{Counter, counter};
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs;
 use std::io;
@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 
 /// `type = "unix"`.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UnixConfig {
     /// The socket's file. Its folder must exist.
@@ -37,7 +37,7 @@ pub struct UnixConfig {
     #[serde(default)]
     pub kind: UnixKind,
     /// Who may send: permissions of the socket's file, in octal.
-    #[serde(default = "default_mode", deserialize_with = "octal")]
+    #[serde(default = "default_mode", deserialize_with = "octal", serialize_with = "as_octal")]
     #[schemars(with = "String")]
     pub mode: u32,
     /// What tells frames of a stream apart. Of datagrams only `max_frame_bytes` counts.
@@ -61,7 +61,7 @@ pub struct UnixConfig {
 }
 
 /// Kinds of unix sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UnixKind {
     /// Connections.
@@ -79,6 +79,12 @@ fn octal<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
     let text = String::deserialize(from)?;
     let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
     mode.ok_or_else(|| de::Error::custom(format!("`mode` is {text:?}, it must be octal permissions such as \"0660\"")))
+}
+
+// Serde hands a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn as_octal<S: Serializer>(mode: &u32, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&format!("{mode:04o}"))
 }
 
 /// The component.

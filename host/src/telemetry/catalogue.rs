@@ -148,6 +148,9 @@ catalogue! {
     PLUGIN_SERIES_REFUSED = "kaminari_plugin_series_refused_total", Counter, ["plugin"];
     /// Bytes that plugins keep in buckets of the host.
     PLUGIN_STATE_BYTES = "kaminari_plugin_state_bytes", Gauge, ["plugin", "pipeline"];
+    /// State of plugins offered to their successors at reloads, by outcome: restored, migrated, reset (the successor has begun
+    /// anew), refused (the change was).
+    PLUGIN_STATE_HANDOVERS = "kaminari_plugin_state_handovers_total", Counter, ["plugin", "pipeline", "outcome"];
     /// Rows offered to a model, by outcome: scored, non_finite (a feature was not a number).
     INFERENCE_ROWS = "kaminari_inference_rows_total", Counter, ["model", "outcome"];
     /// Seconds per batch of rows scored; models scored together share the time equally.

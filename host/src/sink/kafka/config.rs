@@ -2,11 +2,11 @@
 
 use crate::config::kafka::{KafkaProperties, KafkaSecurity};
 use crate::model::Content;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// How a record's value is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// One JSON object.
@@ -18,7 +18,7 @@ pub enum Format {
 }
 
 /// What decides about a record's partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Key {
     /// The entity that an incident, a score or a row of features is about.
@@ -36,7 +36,7 @@ pub enum Key {
 }
 
 /// The body of a `kafka` sink.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaSinkConfig {
     /// `host:port` of some of the brokers; they tell the others.

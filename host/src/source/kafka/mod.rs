@@ -18,11 +18,11 @@ use crate::config::decode_options::DecodeOptions;
 use crate::config::kafka::{KafkaProperties, KafkaSecurity};
 use crate::config::registry::ComponentDef;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// `type = "kafka"`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaConfig {
     /// `host:port` of some brokers; they name the others.
@@ -73,7 +73,7 @@ pub struct KafkaConfig {
 }
 
 /// Where to begin without a position.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StartAt {
     /// With what comes from now on.
