@@ -21,6 +21,7 @@ mod plugin_models;
 mod plugin_pipeline;
 mod plugin_state;
 mod records;
+mod reload_triggers;
 mod replay_files;
 mod reload;
 mod restart;

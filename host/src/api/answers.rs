@@ -1,10 +1,9 @@
 //! How answers look: JSON, one line.
 
-use crate::config::Plan;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// An answer in JSON.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
@@ -17,9 +16,4 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 /// An answer that says what is wrong.
 pub(super) fn error(status: StatusCode, message: &str) -> Response {
     json(status, &json!({"error": message}))
-}
-
-/// The plan as `/api/v1/plan` and `kaminari diff --live` have it.
-pub(crate) fn plan(plan: &Plan) -> Value {
-    json!({"digest": plan.digest})
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 /// A configuration that needs nothing.
 pub(crate) const CONFIG: &str = "[sources.edge]\ntype = \"udp\"\nlisten = \"127.0.0.1:0\"\n\
-    [sinks.out]\ntype = \"stdout\"\n[pipelines.ddos]\nsources = [\"edge\"]\nkeys = [\"dst_addr\"]\nfeatures = [\"bps\"]\ndetectors = [\"limits\"]\nsinks = [\"out\"]\n\
+    [sinks.out]\ntype = \"stdout\"\n[pipelines.ddos]\nsources = [\"edge\"]\nkeys = [\"dst_addr\"]\nfeatures = [\"bits_per_s\"]\ndetectors = [\"limits\"]\nsinks = [\"out\"]\n\
     window = { type = \"tumbling\", size_secs = 10 }\n[detectors.limits]\nplugin = \"limits\"\n[plugins.limits]\npath = \"/limits.wasm\"\n";
 
 /// The engine.

@@ -6,9 +6,9 @@ mod changes;
 mod guard;
 mod plugins;
 
-pub(crate) use answers::plan as shown_plan;
 pub use guard::{Guard, TokenError};
 
+use crate::config::effective;
 use crate::pipeline::publish_process;
 use crate::reload::Control;
 use crate::telemetry;
@@ -95,7 +95,7 @@ async fn plugins(engine: Engine) -> impl IntoResponse {
 }
 
 async fn plan(engine: Engine) -> impl IntoResponse {
-    answers::json(StatusCode::OK, &answers::plan(&engine.control.plan()))
+    answers::json(StatusCode::OK, &effective::masked(&engine.control.plan()))
 }
 
 #[cfg(test)]

@@ -85,7 +85,11 @@ fn the_rest_says_how_the_engine_fares() {
     let ready = get("/readyz");
     assert_eq!((ready.status, ready.body.as_str()), (503, "{\"not_connected\":[\"kafka\"],\"ready\":false}\n"));
     assert_eq!(get("/version").json()["plan_digest"], fake.plan().digest);
-    assert_eq!(get("/api/v1/plan").json()["digest"], fake.plan().digest);
+    let plan = get("/api/v1/plan").json();
+    assert_eq!(
+        (&plan["digest"], &plan["pipelines"]["ddos"]["mode"]),
+        (&fake.plan().digest.as_str().into(), &"alert".into())
+    );
     assert_eq!(get("/api/v1/plugins").json(), serde_json::json!([]));
     assert_eq!(get("/api/v1/shadow").json()[0]["pipeline"], "ddos");
     assert_eq!(get("/metrics").status, 200);

@@ -4,6 +4,7 @@
 mod compare;
 
 use super::Format;
+use crate::config::effective;
 use clap::Args;
 use miette::{IntoDiagnostic, Report, WrapErr, miette};
 use serde::Deserialize;
@@ -64,7 +65,7 @@ pub fn rollback(args: RollbackArgs) -> miette::Result<()> {
 pub fn diff_live(engine: &EngineArgs, config: &super::ConfigArgs, format: Format) -> miette::Result<bool> {
     let plan = super::load_plan(config)?;
     let running = Engine::new(engine)?.ask("GET", "/api/v1/plan")?.1;
-    let differs = compare::plans(&running, &crate::api::shown_plan(&plan));
+    let differs = compare::plans(&running, &effective::masked(&plan));
     match format {
         Format::Json => super::print(&format!("{}\n", differs.as_json()))?,
         Format::Text => super::print(&differs.as_text())?,
