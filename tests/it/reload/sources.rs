@@ -38,7 +38,10 @@ fn all_sources_change_and_the_engine_goes_on() {
     let engine = Engine::start(dir.path(), &config.text(), &[]);
     // Another name and another kind in place of the only source.
     let other = config.text().replace("[sources.edge]\ntype = \"udp\"", "[sources.stream]\ntype = \"tcp\"");
-    let other = other.replace("receive_buffer_bytes = 33554432", "framing = { type = \"newline\" }\ndecode = { format = \"jsonl\" }");
+    let other = other.replace(
+        "receive_buffer_bytes = 33554432",
+        "framing = { type = \"newline\" }\ndecode = { format = \"jsonl\" }",
+    );
     engine.becomes(&other.replace("sources = [\"edge\"]", "sources = [\"stream\"]"));
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(engine.ask("GET", "/readyz").0, 200);

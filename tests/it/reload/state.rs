@@ -35,7 +35,11 @@ fn state_is_handed_over_migrated_or_the_change_is_refused() {
     // The one after cannot read it: refused, by default, and the one before goes on.
     let digest = engine.digest();
     let (status, report) = engine.reload(&config(dir.path(), "tally-1", "").text());
-    assert_eq!((status, &report["outcome"], &report["step"]), (422, &"refused".into(), &"hand_over".into()), "{report:#}");
+    assert_eq!(
+        (status, &report["outcome"], &report["step"]),
+        (422, &"refused".into(), &"hand_over".into()),
+        "{report:#}"
+    );
     assert!(report["errors"].to_string().contains("on_state_mismatch"), "{report:#}");
     assert_eq!(engine.digest(), digest);
     assert!(handovers(&engine, "refused") >= 1.0);

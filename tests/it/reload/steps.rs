@@ -115,7 +115,8 @@ fn a_model_that_does_not_prove_itself_is_refused() {
         plugin("autoencoder")
     );
     other.detectors += "\n[detectors.ae]\nplugin = \"autoencoder\"\nconfig = { model = \"net\" }";
-    other.names = "\"limits\", \"ae\"";
+    other.more += "\n[pipelines.deep]\nsources = [\"edge\"]\nkeys = [\"dst_addr\"]\nfeatures = [\"uniq_src\"]\n\
+                   window = { type = \"tumbling\", size_secs = 10 }\ndetectors = [\"ae\"]\nmode = \"shadow\"";
     refused(&engine, &other.text(), "build", "net");
 }
 
@@ -133,7 +134,7 @@ fn one_reload_at_a_time() {
     assert!(answers.contains(&409), "eight at once, and none had to wait: {answers:?}");
 }
 
-/// A small model of three features, as a folder.
+/// A small model of hosts in windows of ten seconds, as a folder.
 pub fn copy_model(to: &Path) {
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(kaminari_tests::root().join("tests/fixtures/small-model")).unwrap() {
