@@ -6,9 +6,10 @@ wit_bindgen::generate!({
     inline: "
         package kaminari:sdk;
         world base {
-            include kaminari:plugin/host-services@0.1.1;
-            export kaminari:plugin/lifecycle@0.1.1;
-            export kaminari:plugin/checkpoint@0.1.1;
+            include kaminari:plugin/host-services@0.1.2;
+            export kaminari:plugin/lifecycle@0.1.2;
+            export kaminari:plugin/checkpoint@0.1.2;
+            export kaminari:plugin/migration@0.1.2;
         }
     ",
     world: "kaminari:sdk/base",
@@ -27,8 +28,8 @@ macro_rules! role {
                 inline: $inline,
                 world: $world,
                 with: {
-                    "kaminari:plugin/common@0.1.1": crate::bindings::kaminari::plugin::common,
-                    "kaminari:plugin/data@0.1.1": crate::bindings::kaminari::plugin::data,
+                    "kaminari:plugin/common@0.1.2": crate::bindings::kaminari::plugin::common,
+                    "kaminari:plugin/data@0.1.2": crate::bindings::kaminari::plugin::data,
                 },
                 pub_export_macro: true,
                 export_macro_name: $export,
@@ -42,21 +43,21 @@ macro_rules! role {
 role!(
     source,
     "kaminari:sdk/source",
-    "package kaminari:sdk; world source { export kaminari:plugin/source-decoder@0.1.1; }",
+    "package kaminari:sdk; world source { export kaminari:plugin/source-decoder@0.1.2; }",
     "export_source_part",
     "kaminari_plugin_sdk::bindings::source"
 );
 role!(
     extractor,
     "kaminari:sdk/extractor",
-    "package kaminari:sdk; world extractor { export kaminari:plugin/feature-extractor@0.1.1; }",
+    "package kaminari:sdk; world extractor { export kaminari:plugin/feature-extractor@0.1.2; }",
     "export_extractor_part",
     "kaminari_plugin_sdk::bindings::extractor"
 );
 role!(
     detector,
     "kaminari:sdk/detector",
-    "package kaminari:sdk; world detector { export kaminari:plugin/detector@0.1.1; }",
+    "package kaminari:sdk; world detector { export kaminari:plugin/detector@0.1.2; }",
     "export_detector_part",
     "kaminari_plugin_sdk::bindings::detector"
 );

@@ -39,6 +39,12 @@ pub fn other(message: impl Into<String>) -> Error {
     Error::Other(message.into())
 }
 
+/// There is no way from what this version of the state has saved: the host (or the SDK) offers the bytes to `restore` as they
+/// are. Any other error of a `migrate` refuses the state.
+pub fn no_migration(from: u32) -> Error {
+    Error::NotFound(format!("no migration from version {from} of the state"))
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

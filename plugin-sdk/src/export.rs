@@ -86,6 +86,14 @@ macro_rules! export_plugin {
                     Ok(())
                 }
             }
+            impl __rt::migration::Guest for Component {
+                fn migrate(from_version: u32, bytes: Vec<u8>) -> Result<Vec<u8>, __rt::RawError> {
+                    let parts = [$(stringify!($role)),+].len();
+                    let mut saved = __rt::parted(parts, from_version, bytes)?.into_iter();
+                    let parts = vec![$($crate::export_plugin!(@with $role, |slot| __rt::migrate(slot, saved.next()))),+];
+                    __rt::migrated(from_version, parts)
+                }
+            }
             $crate::bindings::export_base!(Component with_types_in $crate::bindings);
         };
     };

@@ -8,7 +8,7 @@ use crate::{
 use std::cell::RefCell;
 
 pub use crate::bindings::detector::exports::kaminari::plugin::detector;
-pub use crate::bindings::exports::kaminari::plugin::{checkpoint, lifecycle};
+pub use crate::bindings::exports::kaminari::plugin::{checkpoint, lifecycle, migration};
 pub use crate::bindings::extractor::exports::kaminari::plugin::feature_extractor;
 pub use crate::bindings::kaminari::plugin::common::{Error as RawError, Schema as RawSchema, Window as RawWindow};
 pub use crate::bindings::kaminari::plugin::data::RecordBatch;
@@ -21,6 +21,7 @@ pub trait Part: Sized {
     fn make(config: &str) -> crate::Result<Self>;
     fn snapshot(&self) -> crate::Result<Vec<u8>>;
     fn restore(&mut self, version: u32, bytes: &[u8]) -> crate::Result<()>;
+    fn migrate(&self, from: u32, bytes: &[u8]) -> crate::Result<Vec<u8>>;
 }
 
 macro_rules! parts {
@@ -40,6 +41,9 @@ macro_rules! parts {
             }
             fn restore(&mut self, version: u32, bytes: &[u8]) -> crate::Result<()> {
                 self.0.restore(version, bytes)
+            }
+            fn migrate(&self, from: u32, bytes: &[u8]) -> crate::Result<Vec<u8>> {
+                self.0.migrate(from, bytes)
             }
         }
     )*};
@@ -104,31 +108,82 @@ fn with<P, R>(slot: &Slot<P>, f: impl FnOnce(&mut P) -> crate::Result<R>) -> Res
     }
 }
 
-pub fn snapshot<P: Part>(slot: &Slot<P>) -> Result<(u32, Vec<u8>), RawError> {
+/// What a role has saved, under the version that its state had; 0: nothing.
+pub type Saved = (u32, Vec<u8>);
+
+pub fn snapshot<P: Part>(slot: &Slot<P>) -> Result<Saved, RawError> {
     match &*slot.borrow() {
         Some(Ok(part)) if P::STATE_VERSION > 0 => Ok((P::STATE_VERSION, part.snapshot()?)),
         _ => Ok((0, Vec::new())),
     }
 }
 
-/// One role's state is what it says; that of several is a list.
-pub fn joined(mut parts: Vec<Result<(u32, Vec<u8>), RawError>>) -> Result<Vec<u8>, RawError> {
+/// One role's state is what it says; that of several is a list, in which each has its own version: the host sees their sum.
+pub fn joined(mut parts: Vec<Result<Saved, RawError>>) -> Result<Vec<u8>, RawError> {
     if parts.len() == 1
         && let Some(only) = parts.pop()
     {
         return Ok(only?.1);
     }
-    let parts: Vec<(u32, Vec<u8>)> = parts.into_iter().collect::<Result<_, _>>()?;
+    let parts: Vec<Saved> = parts.into_iter().collect::<Result<_, _>>()?;
     Ok(crate::state::to_bytes(&parts)?)
 }
 
-pub fn parted(parts: usize, version: u32, bytes: Vec<u8>) -> Result<Vec<(u32, Vec<u8>)>, RawError> {
-    if parts == 1 { Ok(vec![(version, bytes)]) } else { Ok(crate::state::from_bytes(&bytes)?) }
+pub fn parted(parts: usize, version: u32, bytes: Vec<u8>) -> Result<Vec<Saved>, RawError> {
+    if parts == 1 {
+        return Ok(vec![(version, bytes)]);
+    }
+    let saved: Vec<Saved> = crate::state::from_bytes(&bytes)?;
+    if saved.len() != parts {
+        return Err(RawError::Other(format!(
+            "{} roles have saved this state, and the plugin has {parts}",
+            saved.len()
+        )));
+    }
+    Ok(saved)
 }
 
-pub fn restore<P: Part>(slot: &Slot<P>, saved: Option<(u32, Vec<u8>)>) -> Result<(), RawError> {
+/// In the form of the role's own version where there is a way, and whether it was changed.
+fn own<P: Part>(part: &P, (version, bytes): Saved) -> crate::Result<(Saved, bool)> {
+    if version == 0 || version == P::STATE_VERSION {
+        return Ok(((version, bytes), false));
+    }
+    if P::STATE_VERSION == 0 {
+        return Err(Error::Other(format!(
+            "a role saves no state any more: that of version {version} would be forgotten"
+        )));
+    }
+    match part.migrate(version, &bytes) {
+        Ok(bytes) => Ok(((P::STATE_VERSION, bytes), true)),
+        Err(Error::NotFound(_)) => Ok(((version, bytes), false)),
+        Err(error) => Err(error),
+    }
+}
+
+pub fn migrate<P: Part>(slot: &Slot<P>, saved: Option<Saved>) -> Result<(Saved, bool), RawError> {
+    match (&*slot.borrow(), saved) {
+        (Some(Ok(part)), Some(saved)) => Ok(own(part, saved)?),
+        (_, saved) => Ok((saved.unwrap_or_default(), false)),
+    }
+}
+
+/// Roles without a way from theirs have it as it was: `restore` tells them the version.
+pub fn migrated(from: u32, parts: Vec<Result<(Saved, bool), RawError>>) -> Result<Vec<u8>, RawError> {
+    let parts: Vec<(Saved, bool)> = parts.into_iter().collect::<Result<_, _>>()?;
+    if !parts.iter().any(|(_, changed)| *changed) {
+        return Err(crate::error::no_migration(from).into());
+    }
+    joined(parts.into_iter().map(|(saved, _)| Ok(saved)).collect())
+}
+
+/// A role's version may be another one while the sum that the host sees is the same, and an older host does not ask for a
+/// migration: what is not of the role's own version is migrated here, too.
+pub fn restore<P: Part>(slot: &Slot<P>, saved: Option<Saved>) -> Result<(), RawError> {
     match (&mut *slot.borrow_mut(), saved) {
-        (Some(Ok(part)), Some((version, bytes))) if version > 0 => Ok(part.restore(version, &bytes)?),
+        (Some(Ok(part)), Some(saved)) if saved.0 > 0 => {
+            let ((version, bytes), _) = own(part, saved)?;
+            Ok(part.restore(version, &bytes)?)
+        }
         _ => Ok(()),
     }
 }

@@ -113,6 +113,37 @@ pub trait Detector: Sized {
         Ok(())
     }
 
+    /// What an instance of state version `from` has saved, in the form of this one's [`STATE_VERSION`](Self::STATE_VERSION): then
+    /// [`restore`](Self::restore) gets that. Without it `restore` gets the bytes as they are, under the version that they had.
+    ///
+    /// ```
+    /// # use kaminari_plugin_sdk::prelude::*;
+    /// # config! { struct Config {} }
+    /// # struct It(Vec<(Key, Ewma)>, Vec<Key>);
+    /// # impl Detector for It {
+    /// #     type Config = Config;
+    /// #     fn new(_: Config) -> Result<Self> { Ok(It(vec![], vec![])) }
+    /// #     fn detect(&mut self, _: &Window, b: &Batch) -> Result<Verdict> { Ok(Verdict::scores(vec![0.0; b.len()])) }
+    /// const STATE_VERSION: u32 = 2;
+    ///
+    /// fn migrate(&self, from: u32, bytes: &[u8]) -> Result<Vec<u8>> {
+    ///     if from != 1 {
+    ///         return Err(error::no_migration(from));
+    ///     }
+    ///     let levels: Vec<(Key, Ewma)> = state::from_bytes(bytes)?;
+    ///     state::to_bytes(&(levels, Vec::<Key>::new()))
+    /// }
+    /// # }
+    /// # let before = state::to_bytes(&Vec::<(Key, Ewma)>::new())?;
+    /// # assert!(It(vec![], vec![]).migrate(1, &before).is_ok());
+    /// # assert!(It(vec![], vec![]).migrate(3, &before).is_err());
+    /// # Ok::<(), Error>(())
+    /// ```
+    fn migrate(&self, from: u32, bytes: &[u8]) -> Result<Vec<u8>> {
+        let _ = bytes;
+        Err(error::no_migration(from))
+    }
+
     /// Judges rows of one window.
     fn detect(&mut self, window: &Window, batch: &Batch) -> Result<Verdict>;
 }

@@ -70,6 +70,13 @@ pub trait Source: Sized {
         let _ = (version, bytes);
         Ok(())
     }
+
+    /// What an instance of state version `from` has saved, in the form of this one's [`STATE_VERSION`](Self::STATE_VERSION): then
+    /// [`restore`](Self::restore) gets that. Without it `restore` gets the bytes as they are, under the version that they had.
+    fn migrate(&self, from: u32, bytes: &[u8]) -> Result<Vec<u8>> {
+        let _ = bytes;
+        Err(crate::error::no_migration(from))
+    }
 }
 
 /// Frames of one call.

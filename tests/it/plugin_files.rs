@@ -33,7 +33,14 @@ pub fn plan(name: &str) -> PluginPlan {
 }
 
 pub fn detector(plugin: &Arc<LoadedPlugin>, config: serde_json::Value, features: &[&str]) -> PluginDetector {
-    let plan = DetectorPlan { id: "d".into(), plugin: plugin.id().clone(), keys: None, config, follow: FOLLOW, on_state_mismatch: Default::default() };
+    let plan = DetectorPlan {
+        id: "d".into(),
+        plugin: plugin.id().clone(),
+        keys: None,
+        config,
+        follow: FOLLOW,
+        on_state_mismatch: Default::default(),
+    };
     PluginDetector::new(plugin.clone(), &plan, &offer(features), &Arc::default()).unwrap()
 }
 
@@ -179,7 +186,14 @@ fn the_threshold_plugin_alerts_through_its_sandbox() {
 fn a_missing_feature_is_told_before_the_first_window() {
     let plugin = host().load(&plan("threshold")).unwrap();
     let config = serde_json::json!({ "limits": [{ "name": "a", "feature": "packets_per_s", "above": 1.0 }] });
-    let plan = DetectorPlan { id: "d".into(), plugin: "threshold".into(), keys: None, config, follow: FOLLOW, on_state_mismatch: Default::default() };
+    let plan = DetectorPlan {
+        id: "d".into(),
+        plugin: "threshold".into(),
+        keys: None,
+        config,
+        follow: FOLLOW,
+        on_state_mismatch: Default::default(),
+    };
     let error =
         PluginDetector::new(plugin, &plan, &offer(&["packets", "bytes"]), &Arc::default()).err().expect("refused");
     assert_eq!(

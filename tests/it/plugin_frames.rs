@@ -87,7 +87,14 @@ impl Thread {
     fn detector(&self, id: &str, name: &str, config: serde_json::Value) -> PluginDetector {
         let plugin = PluginPlan { inference: vec!["one".into(), "two".into()], ..plan(name) };
         let plugin = self.host.load(&plugin).unwrap();
-        let plan = DetectorPlan { id: id.into(), plugin: plugin.id().clone(), keys: None, config, follow: FOLLOW, on_state_mismatch: Default::default() };
+        let plan = DetectorPlan {
+            id: id.into(),
+            plugin: plugin.id().clone(),
+            keys: None,
+            config,
+            follow: FOLLOW,
+            on_state_mismatch: Default::default(),
+        };
         PluginDetector::new(plugin, &plan, &offer(&["x", "y", "z"]), &self.scorer).unwrap()
     }
 }

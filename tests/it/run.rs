@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Nothing here takes that long; a test that waits for more is stuck.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = ready() {
@@ -50,7 +50,7 @@ pub struct Engine {
 }
 
 /// One limit on the packets of a host; `pipeline` is the rest of the pipeline's table.
-fn config(udp: &str, api: &str, pipeline: &str) -> String {
+pub fn config(udp: &str, api: &str, pipeline: &str) -> String {
     format!(
         "[api]
          listen = {api:?}
@@ -90,6 +90,11 @@ impl Engine {
 
     /// A configuration with an api, a udp source and the incidents in `incidents.jsonl`.
     pub fn launch(config: &str) -> Self {
+        Self::launch_with(config, &[])
+    }
+
+    /// The same with more arguments of `run`.
+    pub fn launch_with(config: &str, args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config_path = dir.path().join("kaminari.toml");
         std::fs::write(&config_path, config).unwrap();
@@ -98,7 +103,7 @@ impl Engine {
         command
             .args(["--log-format", "text", "--color", "never", "run", "--summary"])
             .arg(dir.path().join("summary.json"));
-        command.arg("-c").arg(config_path).stdin(Stdio::null()).stdout(Stdio::null());
+        command.args(args).arg("-c").arg(config_path).stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = Running(command.stderr(File::create(&log).unwrap()).spawn().unwrap());
         let text = || std::fs::read_to_string(&log).unwrap();
         wait_for("the engine", || {
@@ -114,6 +119,11 @@ impl Engine {
         };
         let (udp, api) = (address("listening on udp "), address("api on http://"));
         Self { child, dir, udp, api }
+    }
+
+    /// Of its HTTP surface.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.api)
     }
 
     /// Status and body.
@@ -151,7 +161,7 @@ impl Engine {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 

@@ -95,6 +95,11 @@ impl Follower {
         Self::resume(identity, settings, State::default())
     }
 
+    /// The same follower under other settings.
+    pub fn with_settings(self, settings: FollowSettings) -> Self {
+        Self::resume(self.identity, settings, self.state)
+    }
+
     pub(super) fn resume(identity: Identity, settings: FollowSettings, state: State) -> Self {
         let mut follower = Self { identity, settings, state, tail: None };
         follower.stretch();

@@ -9,6 +9,7 @@ mod evaluate;
 mod generate;
 mod labels;
 mod list;
+mod live;
 mod model;
 mod plugin;
 mod replay;
@@ -98,6 +99,10 @@ enum Verb {
     Train(train::TrainArgs),
     /// Hold the scores and incidents of a replay against labels: how good the detectors are
     Evaluate(evaluate::EvaluateArgs),
+    /// Tell a running engine to take up its configuration as it is now, and say what came of it
+    Reload(live::ReloadArgs),
+    /// Tell a running engine to go back to the configuration before the last change
+    Rollback(live::RollbackArgs),
     /// Look at a model directory
     Model(model::ModelArgs),
     /// Make, build, look at, test and measure plugins
@@ -121,6 +126,8 @@ fn dispatch(verb: Verb) -> miette::Result<()> {
         Verb::Replay(args) => replay::run(args),
         Verb::Train(args) => train::run(args),
         Verb::Evaluate(args) => evaluate::run(args),
+        Verb::Reload(args) => live::reload(args),
+        Verb::Rollback(args) => live::rollback(args),
         Verb::Model(args) => model::run(args),
         Verb::Plugin(args) => plugin::run(args),
         Verb::Doctor(args) => doctor::run(args),

@@ -92,7 +92,7 @@ pub fn run(args: ReplayArgs) -> miette::Result<()> {
     let runtime = signals::runtime()?;
     let mut signals = runtime.block_on(async { Signals::catch() })?;
     let running = Running::start(built, args.speed.0, progress).map_err(|e| super::build_failed(&plan, e))?;
-    let stopped = runtime.block_on(signals.until_stopped(&running, Duration::from_millis(5)));
+    let stopped = runtime.block_on(signals.until_stopped(&running, Duration::from_millis(5), &|| ()));
     runtime.spawn(signals.then_leave());
     let mut outcome = running.wait();
     if stopped {
@@ -103,7 +103,7 @@ pub fn run(args: ReplayArgs) -> miette::Result<()> {
     }
     publish_process();
     metrics.run_upkeep();
-    let summary = summarise(&metrics.render(), started);
+    let summary = summarise(&telemetry::render(&metrics), started);
     super::run::report(&plan, &summary);
     if let Some(path) = &args.summary {
         super::run::write_summary(path, &summary)?;

@@ -1,4 +1,5 @@
-//! `kaminari run`: the daemon. Stops on SIGTERM or SIGINT (sources stop, queues run empty, windows close, incidents
+//! `kaminari run`: the daemon. Takes up a changed configuration on SIGHUP, on request and, with `--watch`, by itself. Stops on
+//! SIGTERM or SIGINT (sources stop, queues run empty, windows close, incidents
 //! leave) or, when all sources are files, at their end. A second signal ends it at once.
 
 use super::signals::{self, Signals};
@@ -6,6 +7,8 @@ use super::{ConfigArgs, talk};
 use crate::api;
 use crate::config::Plan;
 use crate::pipeline::{Input, Running, Summary, build, publish_process, summarise};
+use crate::reload::watch::{Pace, Watch};
+use crate::reload::{Control, Engine, Trigger};
 use crate::telemetry;
 use miette::{IntoDiagnostic, WrapErr, miette};
 use std::path::PathBuf;
@@ -21,13 +24,20 @@ pub struct RunArgs {
     /// At the end, write counters, CPU seconds and peak memory as JSON.
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
+    /// Take up changes of the configuration, of plugins and of models as soon as their files have changed.
+    #[arg(long, env = "KAMINARI_WATCH")]
+    watch: bool,
 }
+
+/// How often the running engine is looked after.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Runs until told to stop.
 pub fn run(args: RunArgs) -> miette::Result<()> {
     let started = Instant::now();
     let plan = super::load_plan(&args.config)?;
     let metrics = telemetry::install();
+    let guard = Arc::new(api::Guard::new(&plan.api).into_diagnostic()?);
     let built = build(&plan, Input::Live).map_err(|e| super::build_failed(&plan, e))?;
     for (id, address) in &built.bound {
         tracing::info!(component_id = &**id, "listening on {address}");
@@ -45,27 +55,43 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
     };
     let mut signals = runtime.block_on(async { Signals::catch() })?;
     let running = Running::start(built, None, None).map_err(|e| super::build_failed(&plan, e))?;
+    let engine = Engine::new(args.config.config.clone(), running);
     if let Some(listener) = listener {
         tracing::info!("api on http://{}", listener.local_addr().into_diagnostic()?);
-        let (metrics, ready, sources) = (metrics.clone(), ready.clone(), running.connected().to_vec());
-        let plugins = running.plugins();
-        let state = api::State { metrics, ready, sources, plugins, plan_digest: plan.digest.as_str().into() };
+        let state = api::State { metrics: metrics.clone(), ready: ready.clone(), control: engine.clone(), guard };
         runtime.spawn(api::serve(listener, state));
     }
+    let watch = match args.watch {
+        true => Some(watch(&engine).into_diagnostic().wrap_err("cannot watch the configuration")?),
+        false => None,
+    };
+    let hangup = runtime.block_on(async { signals::on_hangup(engine.clone()) })?;
+    runtime.spawn(hangup);
     ready.store(true, Ordering::Relaxed);
     tracing::info!(plan_digest = plan.digest, "running after {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
-    runtime.block_on(signals.until_stopped(&running, Duration::from_millis(100)));
+    let running = engine.running();
+    runtime.block_on(signals.until_stopped(running, LOOK, &|| engine.tend()));
     ready.store(false, Ordering::Relaxed);
     runtime.spawn(signals.then_leave());
+    drop(watch);
+    // A change that is under way is finished first.
+    let _none = engine.end_reloads();
+    let plan = running.plan();
     let outcome = running.wait();
     publish_process();
     metrics.run_upkeep();
-    let summary = summarise(&metrics.render(), started);
+    let summary = summarise(&telemetry::render(&metrics), started);
     report(&plan, &summary);
     if let Some(path) = &args.summary {
         write_summary(path, &summary)?;
     }
     if outcome.errors.is_empty() { Ok(()) } else { Err(miette!("{}", outcome.errors.join("; "))) }
+}
+
+/// Reloads when files have changed, until it is dropped.
+fn watch(engine: &Arc<Engine>) -> std::io::Result<Watch> {
+    let (looking, reloading) = (engine.clone(), engine.clone());
+    Watch::start(Pace::default(), move || looking.seen(), move || reloading.reload(Trigger::Watch))
 }
 
 /// The line an operator reads at the end.

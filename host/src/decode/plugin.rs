@@ -163,7 +163,7 @@ impl PluginDecoder {
 
     /// Goes on with what one of its plugin has saved.
     pub fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        self.plugin.restore(saved)
+        self.plugin.restore(saved).map(drop).map_err(|e| e.to_string())
     }
 }
 

@@ -12,6 +12,9 @@ use std::sync::Arc;
 /// What the detections and scores of all together are called.
 pub const COMBINED: &str = "combined";
 
+/// The same of a pipeline's shadow.
+pub const SHADOW_COMBINED: &str = "shadow-combined";
+
 /// Digests of the models that the members' alerts on a row rest on.
 fn digests(said: &[(Arc<str>, Judgement)], row: u32) -> Option<Arc<str>> {
     let alerts = said.iter().flat_map(|(_, j)| &j.detections).filter(|d| d.alert.row == row);
@@ -29,8 +32,8 @@ pub struct Combiner {
 }
 
 impl Combiner {
-    /// `heard`: all that is followed in the pipeline.
-    pub fn new(plan: &CombinePlan, heard: &[Heard]) -> Self {
+    /// `id`: [`COMBINED`] or [`SHADOW_COMBINED`]; `heard`: all that is followed in the pipeline.
+    pub fn new(id: &str, plan: &CombinePlan, heard: &[Heard]) -> Self {
         let rule = match plan.rule {
             CombineRule::Any => Rule::Any,
             CombineRule::All => Rule::All,
@@ -38,7 +41,7 @@ impl Combiner {
             CombineRule::TailSum => Rule::TailSum,
         };
         Self {
-            id: Arc::from(COMBINED),
+            id: Arc::from(id),
             plugin: Arc::from(rule.name()),
             rule,
             false_alarms_per_day: plan.false_alarms_per_day,
@@ -47,12 +50,12 @@ impl Combiner {
     }
 
     /// The scores of a tail sum can be followed, on each of these levels.
-    pub fn followable(plan: &CombinePlan, levels: &[KeyKind]) -> Vec<Followable> {
+    pub fn followable(id: &str, plan: &CombinePlan, levels: &[KeyKind]) -> Vec<Followable> {
         if plan.rule != CombineRule::TailSum {
             return Vec::new();
         }
         let one = |&level: &KeyKind| Followable {
-            subject: Subject { detector: Arc::from(COMBINED), level, model: None },
+            subject: Subject { detector: Arc::from(id), level, model: None },
             digest: Rule::TailSum.name().to_owned(),
             revision: 0,
             trained: None,

@@ -91,23 +91,52 @@ pub struct Follow {
     pub timeline: Arc<Timeline>,
 }
 
+/// A follower of the next plan.
+pub struct NextFollow {
+    /// With what it begins where none is kept.
+    pub follow: Follow,
+    /// It goes on with what has been learned, on the same timeline.
+    pub kept: bool,
+}
+
+impl Follow {
+    /// One that begins.
+    pub fn new(subject: Subject, follower: Follower, revision: u64) -> Self {
+        let timeline = Arc::new(Timeline::new(follower.published()));
+        Self { subject, follower, revision, timeline }
+    }
+
+    /// The end that detectors get of the one in this place.
+    pub fn heard(&self, at: usize) -> Heard {
+        let (subject, timeline) = (self.subject.clone(), self.timeline.clone());
+        Heard { at, subject, revision: self.revision, timeline }
+    }
+}
+
 impl Followers {
     /// In the order of [`Heard::at`].
-    pub fn new(of: Vec<(Subject, Follower, u64)>) -> Self {
-        let of = of.into_iter().map(|(subject, follower, revision)| {
-            let timeline = Arc::new(Timeline::new(follower.published()));
-            Follow { subject, follower, revision, timeline }
-        });
-        Self { of: of.collect() }
+    pub fn new(of: Vec<Follow>) -> Self {
+        Self { of }
     }
 
     /// The ends that detectors get.
     pub fn heard(&self) -> Vec<Heard> {
-        let heard = |(at, f): (usize, &Follow)| {
-            let (subject, timeline) = (f.subject.clone(), f.timeline.clone());
-            Heard { at, subject, revision: f.revision, timeline }
-        };
-        self.of.iter().enumerate().map(heard).collect()
+        self.of.iter().enumerate().map(|(at, f)| f.heard(at)).collect()
+    }
+
+    /// Others follow from now on; in the order of their [`Heard::at`]. Those that are kept go on with what has been learned,
+    /// under their new settings.
+    pub fn succeed(&mut self, next: Vec<NextFollow>) {
+        let mut before = std::mem::take(&mut self.of);
+        for NextFollow { mut follow, kept } in next {
+            if kept && let Some(at) = before.iter().position(|f| f.subject == follow.subject) {
+                let settings = follow.follower.settings().clone();
+                follow.follower = before.swap_remove(at).follower.with_settings(settings);
+            }
+            self.of.push(follow);
+        }
+        // Nobody asks these any more; one that does must not wait.
+        before.iter().for_each(|f| f.timeline.release());
     }
 
     /// All followers.

@@ -18,8 +18,8 @@ fn followers(digest: &str) -> Followers {
     let scores: Vec<f64> = (1..2000).map(|n| -(f64::from(n) / 2000.0).ln()).collect();
     let tail = Tail::fit(&scores, 0.1).unwrap();
     Followers::new(vec![
-        (subject("ae", Some("net")), Follower::trained(identity("ae"), settings.clone(), tail, 20_000.0), 3),
-        (subject("limits", None), Follower::learning(identity("limits"), settings), 0),
+        Follow::new(subject("ae", Some("net")), Follower::trained(identity("ae"), settings.clone(), tail, 20_000.0), 3),
+        Follow::new(subject("limits", None), Follower::learning(identity("limits"), settings), 0),
     ])
 }
 

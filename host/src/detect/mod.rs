@@ -3,7 +3,7 @@
 //! together (`combine`). A detector that breaks is restarted, and in the end left out: the rows it did not judge are counted in
 //! `kaminari_plugin_dead_lettered_rows_total`. Remembers nothing across windows; plugins do.
 
-use crate::model::{Detection, FeatureFrame, KeyKind};
+use crate::model::{Detection, FeatureFrame, Handover, KeyKind};
 use follow::{Followable, Heard, Observed};
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ mod combiner;
 pub mod follow;
 mod plugin;
 
-pub use combiner::{COMBINED, Combiner};
+pub use combiner::{COMBINED, Combiner, SHADOW_COMBINED};
 pub use plugin::{DetectError, Offer, PluginDetector};
 
 /// What a detector says about one frame.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Judgement {
     /// Alerted rows.
     pub detections: Vec<Detection>,
@@ -49,7 +49,7 @@ pub trait Detector: Send {
     /// Scores of it that can be followed.
     fn followable(&self) -> &[Followable];
 
-    /// Its scores are followed: these say what they mean. Called once, before the first frame.
+    /// Its scores are followed: these say what they mean. Called before the first frame, and when others are followed.
     fn hear(&mut self, followed: &[Heard]);
 
     /// What it knows, for a checkpoint; `None`: nothing that is kept.
@@ -58,9 +58,14 @@ pub trait Detector: Send {
     }
 
     /// Goes on with what one of its id has saved. Err: why it begins anew.
-    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+    fn restore(&mut self, saved: &[u8]) -> Result<Handover, String> {
         let _ = saved;
-        Ok(())
+        Ok(Handover::Restored)
+    }
+
+    /// Counts what became of what its predecessor knew.
+    fn count_handover(&self, handover: Handover) {
+        let _ = handover;
     }
 
     /// Judges one frame of the close order `order`. Never fails: what cannot be judged is counted and logged.

@@ -5,7 +5,7 @@ use super::follow::{Followable, Heard, Observed, Subject};
 use super::{Detector, Judgement};
 use crate::calibration::Published;
 use crate::config::DetectorPlan;
-use crate::model::{Alert, Detection, FeatureFrame, KeyKind, Verdict, time};
+use crate::model::{Alert, Detection, FeatureFrame, Handover, KeyKind, Verdict, time};
 use crate::plugin::{
     Followed, FrameScorer, FrameScores, Guarded, LoadedPlugin, PluginError, PluginInstance, Role, Unanswered, Use,
 };
@@ -232,8 +232,12 @@ impl Detector for PluginDetector {
         self.plugin.save()
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        self.plugin.restore(saved)
+    fn restore(&mut self, saved: &[u8]) -> Result<Handover, String> {
+        self.plugin.restore(saved).map(Handover::from).map_err(|e| e.to_string())
+    }
+
+    fn count_handover(&self, handover: Handover) {
+        self.plugin.count_handover(handover);
     }
 
     fn detect(&mut self, frame: &FeatureFrame, order: u64) -> Judgement {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 /// The extractor of a pipeline. Belongs to one thread.
 pub struct PluginFeatures {
+    input: SchemaRef,
     plugin: Guarded,
     pipeline: Arc<str>,
     agreed: SchemaRef,
@@ -95,6 +96,7 @@ impl PluginFeatures {
             }
         });
         Ok(Self {
+            input: Arc::new(input.clone()),
             entity: entity.transpose()?,
             features: features.collect::<Result<_, FeatureError>>()?,
             plugin,
@@ -162,6 +164,11 @@ impl PluginFeatures {
         batch.ok().map(|batch| FeatureFrame { window: *window, kind: self.kind, keys, batch })
     }
 
+    /// Columns of the rows that it takes.
+    pub fn input(&self) -> &SchemaRef {
+        &self.input
+    }
+
     /// What it knows, for a checkpoint.
     pub fn save(&mut self) -> Option<Vec<u8>> {
         self.plugin.save()
@@ -169,7 +176,7 @@ impl PluginFeatures {
 
     /// Goes on with what one of its plugin has saved.
     pub fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        self.plugin.restore(saved)
+        self.plugin.restore(saved).map(drop).map_err(|e| e.to_string())
     }
 }
 

@@ -5,7 +5,7 @@ use super::id;
 use super::limit::Withheld;
 use super::track::{Cover, Incident};
 use crate::model::incident::{EntityRef, Evidence, IncidentEvent, IncidentEventKind, SCHEMA_VERSION, WindowRef};
-use crate::model::{Addr, WindowInfo, time::rfc3339};
+use crate::model::{Addr, Severity, WindowInfo, time::rfc3339};
 use serde_json::{Map, Value};
 
 /// Covered hosts that an event names.
@@ -83,7 +83,7 @@ impl Context {
             close_reason: closing.map(|c| c.reason.into()),
             windows_alerted: incident.windows_alerted,
             peak_score: finite(incident.peak.1),
-            plan_digest: self.plan_digest.to_string(),
+            plan_digest: self.plan_digest.get().to_string(),
             model_digest: lead.model_digest.as_ref().map(ToString::to_string),
             emitted_at: at,
         }
@@ -132,7 +132,7 @@ impl Context {
             close_reason: None,
             windows_alerted: 0,
             peak_score: w.withheld as f64,
-            plan_digest: self.plan_digest.to_string(),
+            plan_digest: self.plan_digest.get().to_string(),
             model_digest: None,
             emitted_at: at,
         }
@@ -159,4 +159,44 @@ fn most_affected(cover: &Cover) -> Vec<String> {
 /// JSON has no infinity: the nearest number that it has, and 0 for NaN.
 fn finite(v: f64) -> f64 {
     if v.is_nan() { 0.0 } else { v.clamp(f64::MIN, f64::MAX) }
+}
+
+/// One line about a reload, so that changes and alerts can be lined up: who asked (`trigger`), how it ended, what it was.
+/// `plan_digest` is the plan that is in force after it.
+pub fn reload_notice(plan_digest: &str, at_ns: u64, (trigger, outcome): (&str, &str), message: &str) -> IncidentEvent {
+    let fingerprint = id::pipeline_fingerprint("");
+    let at = rfc3339(at_ns);
+    let about = EntityRef { kind: "engine".into(), value: "configuration".into() };
+    IncidentEvent {
+        schema_version: SCHEMA_VERSION,
+        event: IncidentEventKind::Notice,
+        incident_id: id::incident_id(&fingerprint, at_ns),
+        fingerprint,
+        pipeline: String::new(),
+        detector: concat!("kaminari@", env!("CARGO_PKG_VERSION")).into(),
+        kind: "reload".into(),
+        severity: Severity::Info,
+        score: 0.0,
+        threshold: 0.0,
+        message: message.into(),
+        entity: about,
+        window: WindowRef { start: at.clone(), end: at.clone(), kind: String::new(), partial: false, revision: 0 },
+        observed: Map::new(),
+        baseline: Map::new(),
+        evidence: Vec::new(),
+        covered: 0,
+        covered_entities: Vec::new(),
+        attributes: Map::from_iter(
+            [("trigger", trigger), ("outcome", outcome)].map(|(k, v)| (k.into(), Value::from(v))),
+        ),
+        opened_at: at.clone(),
+        updated_at: at.clone(),
+        closed_at: None,
+        close_reason: None,
+        windows_alerted: 0,
+        peak_score: 0.0,
+        plan_digest: plan_digest.into(),
+        model_digest: None,
+        emitted_at: at,
+    }
 }

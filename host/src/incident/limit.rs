@@ -37,6 +37,11 @@ impl RateLimit {
         Self { per_minute, minute: 0, opened: 0, withheld: HashSet::new(), worst: Severity::Info }
     }
 
+    /// So many from now on.
+    pub fn set(&mut self, per_minute: u32) {
+        self.per_minute = per_minute;
+    }
+
     /// Goes on to the minute of `end_ns`; says what the last one withheld, if anything.
     pub fn advance(&mut self, end_ns: u64) -> Option<Withheld> {
         let minute = end_ns / MINUTE;

@@ -16,6 +16,7 @@ mod merge;
 mod prefixes;
 #[cfg(test)]
 mod properties;
+mod reconfigure;
 mod save;
 #[cfg(test)]
 mod save_tests;
@@ -26,7 +27,7 @@ mod windows;
 
 use crate::config::IncidentPlan;
 use crate::model::incident::{EntityRef, IncidentEvent, IncidentEventKind};
-use crate::model::{Detection, EntityKey, KeyKind, WindowInfo, time::SECOND};
+use crate::model::{Detection, EntityKey, KeyKind, PlanDigest, WindowInfo, time::SECOND};
 use crate::telemetry::{DETECTIONS, INCIDENTS_OPEN, INCIDENTS_OPENED, INCIDENTS_SUPPRESSED};
 use cover::{Lengths, Verdict};
 use event::Closing;
@@ -38,6 +39,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use track::{Incident, Track};
 use windows::{Place, Windows};
+
+pub use event::reload_notice;
 
 /// Tracked entities and covered hosts of one pipeline; more are refused and counted (`table_full`).
 pub const ENTITIES_MAX: usize = 100_000;
@@ -53,7 +56,7 @@ pub struct Context {
     /// `tumbling` or `sliding`.
     pub window_kind: &'static str,
     /// Digest of the plan.
-    pub plan_digest: Arc<str>,
+    pub plan_digest: PlanDigest,
     /// Judge and count, tell nothing.
     pub shadow: bool,
 }
@@ -106,6 +109,16 @@ impl IncidentTracker {
         }
     }
 
+    /// What stands in its events.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// By what it opens and closes.
+    pub fn plan(&self) -> &IncidentPlan {
+        &self.plan
+    }
+
     /// Incidents open now.
     pub fn open_count(&self) -> usize {
         self.open
@@ -122,8 +135,14 @@ impl IncidentTracker {
 
     /// Called once for every window in order, also when nothing was detected; and again when late data or early
     /// firing fired a window again, which does not count as another window. The result does not depend on the order of
-    /// `detections`.
+    /// `detections`. In silence (`shadow`) nothing is told.
     pub fn observe(&mut self, window: &WindowInfo, detections: Vec<Detection>) -> Vec<IncidentEvent> {
+        let events = self.observe_all(window, detections);
+        if self.context.shadow { Vec::new() } else { events }
+    }
+
+    /// The same, whether or not it is to be told: for those who compare.
+    pub fn observe_all(&mut self, window: &WindowInfo, detections: Vec<Detection>) -> Vec<IncidentEvent> {
         self.count_detections(&detections);
         let seen = merge::by_entity(detections);
         let mut out = Vec::new();
@@ -154,10 +173,16 @@ impl IncidentTracker {
         if advanced {
             self.forget(number);
         }
-        self.told(out)
+        self.show(self.open);
+        out
     }
 
-    /// Ends all: `shutdown` or `end_of_input`.
+    /// True when nothing is to be told.
+    pub fn is_silent(&self) -> bool {
+        self.context.shadow
+    }
+
+    /// Ends all: `shutdown`, `removed` or `end_of_input`.
     pub fn close_all(&mut self, now_ns: u64, reason: &str) -> Vec<IncidentEvent> {
         let mut out = Vec::new();
         if let Some(withheld) = self.limit.take() {
@@ -170,7 +195,8 @@ impl IncidentTracker {
                 out.extend(self.close(&key, self.windows.last(), now_ns, &closing));
             }
         }
-        self.told(out)
+        self.show(self.open);
+        if self.context.shadow { Vec::new() } else { out }
     }
 
     /// One window's detections, merged: notes who is alerted, what is explained or covered; returns what may open, in
@@ -354,11 +380,6 @@ impl IncidentTracker {
             }
         }
         self.tracks.retain(|_, track| !track.is_idle(number));
-    }
-
-    fn told(&mut self, events: Vec<IncidentEvent>) -> Vec<IncidentEvent> {
-        self.show(self.open);
-        if self.context.shadow { Vec::new() } else { events }
     }
 
     /// Several trackers of a pipeline (one per partition of a topic) share the gauge.

@@ -46,6 +46,11 @@ impl Windows {
         }
     }
 
+    /// Windows to come have another length: the next is a new one, wherever it starts.
+    pub fn begin_anew(&mut self) {
+        self.starts.clear();
+    }
+
     /// The number of the newest window; 0 before the first.
     pub fn last(&self) -> u64 {
         self.last

@@ -1,31 +1,25 @@
 //! Plan in, everything built and nothing running out: plugins compiled and configured, sinks opened, sockets bound.
 //! What cannot be built is a [`Problem`] with the place in the config that asked for it; all are found in one go.
 
+use super::assemble::{BuiltPipeline, Shop};
 use super::collect::{Collector, Wanted};
-use super::grouping::Grouping;
 use super::judges::{Judges, Loaded, plugins};
-use super::kafka::{self, Letters};
+use super::kafka;
 use super::models;
 use super::receivers::{self, Receivers};
-use super::saved::{self, Saved};
+use super::saved;
 use super::scores::ScoreWriter;
-use super::state::{self, Keeper};
-use super::worker::{Keep, Worker};
-use crate::checkpoint::Store;
 use crate::config::decode_options::DecodeOptions;
 use crate::config::registry::Registry;
-use crate::config::{Mode, PipelinePlan, Plan, code};
-use crate::detect::follow::Followers;
-use crate::detect::{Combiner, Detector};
-use crate::features::{FEATURES, FrameBuilder, catalogue};
-use crate::incident::{Context, IncidentTracker};
-use crate::model::{Content, FeatureFrame, KeyLevel, Needs};
-use crate::sink::kafka::KafkaSinkConfig;
-use crate::sink::{SINKS, Sink};
+use crate::config::{Component, PipelinePlan, Plan, code};
+use crate::detect::Detector;
+use crate::features::FEATURES;
+use crate::model::{FeatureFrame, PlanDigest};
+use crate::sink::{SINKS, Sink, SinkError};
 use crate::source::file::{self, FileConfig, FileReader};
 use crate::source::kafka::{Feed, KafkaConfig};
+use crate::source::udp::Takeover;
 use crate::source::{SOURCES, SourceError};
-use crate::window::{Hasher, Ingest, RowWindows, Shard};
 use crossbeam_channel::Sender;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -97,34 +91,10 @@ pub(super) enum BuiltSource {
     File(Vec<(FileReader, DecodeOptions)>),
 }
 
-/// A Kafka source, and what it takes to make its pipelines each time that a partition begins.
+/// A Kafka source, and what it takes to make its pipelines.
 pub(super) struct BuiltLog {
     pub(super) feed: Feed,
-    pub(super) config: KafkaConfig,
-    pub(super) plan: Plan,
-    pub(super) pipelines: Vec<Arc<str>>,
-    pub(super) judges: Arc<Judges>,
-    pub(super) in_transaction: BTreeMap<Arc<str>, KafkaSinkConfig>,
-    pub(super) letters: Option<Arc<Letters>>,
-    pub(super) store: Option<Arc<Store>>,
-}
-
-/// A pipeline ready to run.
-pub(super) struct BuiltPipeline {
-    pub(super) plan: PipelinePlan,
-    pub(super) ingest: Ingest,
-    pub(super) workers: Vec<Worker>,
-    pub(super) followers: Followers,
-    pub(super) keeper: Option<Keeper>,
-    pub(super) saved: Option<Saved>,
-    pub(super) tracker: IncidentTracker,
-    pub(super) scores: Option<ScoreWriter>,
-}
-
-/// Sources whose flow records these sinks take as they are.
-pub(super) struct Forward {
-    pub(super) sources: Vec<Arc<str>>,
-    pub(super) sinks: Vec<Arc<str>>,
+    pub(super) parts: kafka::LogParts,
 }
 
 /// Everything built.
@@ -132,7 +102,8 @@ pub struct Built {
     pub(super) sources: BTreeMap<Arc<str>, BuiltSource>,
     pub(super) pipelines: Vec<BuiltPipeline>,
     pub(super) sinks: BTreeMap<Arc<str>, Box<dyn Sink>>,
-    pub(super) forwards: Vec<Forward>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) digest: PlanDigest,
     pub(super) live: bool,
     /// Plugins; keeps their engine's clock ticking.
     pub(super) judges: Option<Arc<Judges>>,
@@ -152,7 +123,7 @@ pub fn check(plan: &Plan) -> Vec<Problem> {
         Err(problem) => return vec![problem],
     };
     for pipeline in plan.pipelines.values() {
-        problems.extend(judges.detectors(plan, pipeline).err().into_iter().flatten());
+        problems.extend(judges.all_detectors(plan, pipeline).err().into_iter().flatten());
         problems.extend(judges.features(plan, pipeline).err().into_iter().flatten());
     }
     problems.extend(kafka::problems(plan, true));
@@ -176,50 +147,35 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
     if live {
         problems.extend(receivers::problems(plan, true));
     }
-    let (mut pipelines, mut forwards) = (Vec::new(), Vec::new());
-    for pipeline in plan.pipelines.values() {
-        let of_log = live && kafka::is_of_log(plan, pipeline);
-        if !of_log {
-            let flows = |s: &&Arc<str>| plan.sinks.get(*s).is_some_and(|s| crate::sink::content(s) == Content::Flows);
-            let sinks: Vec<Arc<str>> = pipeline.sinks.iter().filter(flows).cloned().collect();
-            forwards.push(Forward { sources: pipeline.sources.clone(), sinks });
-        }
-        if pipeline.is_forward() {
-            continue;
-        }
-        let judges = || loaded.detectors(plan, pipeline);
-        if of_log {
+    let store = if live { saved::store(plan) } else { None };
+    let shop = Shop { plan, judges: Some(&loaded), live, store: store.as_ref() };
+    let mut pipelines = Vec::new();
+    for pipeline in plan.pipelines.values().filter(|p| !p.is_forward()) {
+        if live && kafka::is_of_log(plan, pipeline) {
             // Made again for every partition; what is wrong is told now.
-            problems.extend(judges().err().into_iter().flatten());
+            problems.extend(loaded.all_detectors(plan, pipeline).err().into_iter().flatten());
             problems.extend(loaded.features(plan, pipeline).err().into_iter().flatten());
             continue;
         }
-        // The config has warned about levels that nobody judges.
-        let levels: Vec<KeyLevel> = pipeline.keys.iter().copied().filter(|k| plan.judges(pipeline, k.kind)).collect();
-        match build_pipeline(plan, pipeline, &levels, Some(&loaded), judges, scores.as_ref(), live) {
+        match shop.pipeline(pipeline, None, scores.as_ref()) {
             Ok(built) => pipelines.push(built),
             Err(more) => problems.extend(more),
         }
     }
+    let digest = PlanDigest::from(plan.digest.as_str());
     let mut sinks: BTreeMap<Arc<str>, Box<dyn Sink>> = BTreeMap::new();
     if let Some(replay_sinks) = replay_sinks.take() {
         let ids: Vec<Arc<str>> = replay_sinks.iter().map(|(id, _)| Arc::from(id.as_str())).collect();
         sinks.extend(ids.iter().cloned().zip(replay_sinks.into_iter().map(|(_, sink)| sink)));
         pipelines.iter_mut().for_each(|p| p.plan.sinks.clone_from(&ids));
     } else {
-        let digest = Arc::from(plan.digest.as_str());
         for (id, component) in &plan.sinks {
             if kafka::only_in_transactions(plan, id) {
                 continue;
             }
             match crate::sink::build(component, &digest) {
                 Ok(sink) => drop(sinks.insert(id.clone(), sink)),
-                Err(error) => problems.push(Problem {
-                    code: code::SINK_UNUSABLE,
-                    path: if component.kind == "kafka" { format!("sinks.{id}") } else { format!("sinks.{id}.path") },
-                    message: error.to_string(),
-                    help: None,
-                }),
+                Err(error) => problems.push(sink_problem(component, &error)),
             }
         }
     }
@@ -240,25 +196,14 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
         }
         None => {
             for (id, component) in &plan.sources {
-                if component.kind == crate::source::kafka::DEF.kind {
-                    sources.insert(id.clone(), BuiltSource::Kafka(Box::new(kafka::build(plan, component, &loaded)?)));
-                    continue;
-                }
-                let source = match receivers::build(plan, component)? {
-                    Some(receivers) => {
-                        bound.extend(receivers.bound.clone().map(|at| (id.clone(), at)));
-                        BuiltSource::Live(Box::new(receivers))
-                    }
-                    None => {
-                        let config: FileConfig = component.config().map_err(|e| BuildError::Input(e.to_string()))?;
-                        BuiltSource::File(open_all(&config)?)
-                    }
-                };
+                let source = source(plan, component, &loaded)?;
+                bound.extend(source.bound().map(|at| (id.clone(), at)));
                 sources.insert(id.clone(), source);
             }
         }
     }
-    Ok(Built { sources, pipelines, sinks, forwards, live, judges: Some(loaded), bound })
+    let plan = Arc::new(plan.clone());
+    Ok(Built { sources, pipelines, sinks, plan, digest, live, judges: Some(loaded), bound })
 }
 
 /// One pipeline whose detectors are replaced by a collector of frames: no detector is loaded.
@@ -268,26 +213,70 @@ fn build_frames(plan: &Plan, wanted: Wanted, frames: &Sender<FeatureFrame>) -> R
     let mut only = pipeline.clone();
     only.keys.retain(|k| k.kind == wanted.level);
     only.sinks.clear();
-    let judges =
-        || -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> { Ok(vec![Box::new(Collector::new(frames.clone()))]) };
+    let collector =
+        |_: &_| -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> { Ok(vec![Box::new(Collector::new(frames.clone()))]) };
     // Only rows of plugins need any of them.
     let loaded = match pipeline.records {
         Some(_) => Some(plugins(plan).map_err(|p| BuildError::Problems(vec![p]))?.judges),
         None => None,
     };
-    let built = build_pipeline(plan, &only, &only.keys, loaded.as_deref(), judges, None, false);
-    let mut built = built.map_err(BuildError::Problems)?;
+    let shop = Shop { plan, judges: loaded.as_deref(), live: false, store: None };
+    let mut built = shop.pipeline(&only, Some(&collector), None).map_err(BuildError::Problems)?;
     let (id, file) = replay_source(plan, wanted.paths, wanted.source, pipeline.sources.iter())?;
     built.plan.sources = vec![id.clone()];
     Ok(Built {
         sources: BTreeMap::from([(id, file)]),
         pipelines: vec![built],
         sinks: BTreeMap::new(),
-        forwards: Vec::new(),
+        plan: Arc::new(plan.clone()),
+        digest: PlanDigest::from(plan.digest.as_str()),
         live: false,
         judges: loaded,
         bound: Vec::new(),
     })
+}
+
+/// A sink that cannot be had.
+pub(super) fn sink_problem(component: &Component, error: &SinkError) -> Problem {
+    let id = &component.id;
+    Problem {
+        code: code::SINK_UNUSABLE,
+        path: if component.kind == "kafka" { format!("sinks.{id}") } else { format!("sinks.{id}.path") },
+        message: error.to_string(),
+        help: None,
+    }
+}
+
+/// One source of the plan, ready to run.
+pub(super) fn source(plan: &Plan, component: &Component, judges: &Arc<Judges>) -> Result<BuiltSource, BuildError> {
+    if component.kind == crate::source::kafka::DEF.kind {
+        return Ok(BuiltSource::Kafka(Box::new(kafka::build(plan, component, judges)?)));
+    }
+    Ok(match receivers::build(plan, component)? {
+        Some(receivers) => BuiltSource::Live(Box::new(receivers)),
+        None => {
+            let config: FileConfig = component.config().map_err(|e| BuildError::Input(e.to_string()))?;
+            BuiltSource::File(open_all(&config)?)
+        }
+    })
+}
+
+impl BuiltSource {
+    /// Takes the sockets of the one before over; `None`: it has its own.
+    pub(super) fn take_over(&mut self) -> Option<Result<(), SourceError>> {
+        match self {
+            BuiltSource::Live(live) => live.takeover.take().map(Takeover::begin),
+            BuiltSource::Kafka(_) | BuiltSource::File(_) => None,
+        }
+    }
+
+    /// Where it listens.
+    pub(super) fn bound(&self) -> Option<String> {
+        match self {
+            BuiltSource::Live(live) => live.bound.clone(),
+            BuiltSource::Kafka(_) | BuiltSource::File(_) => None,
+        }
+    }
 }
 
 /// Each file with the settings to decode it, its format worked out.
@@ -340,72 +329,4 @@ fn replay_source<'a>(
     }
     let files = open_all(&FileConfig { paths, decode })?;
     Ok((component.id.clone(), BuiltSource::File(files)))
-}
-
-pub(super) fn build_pipeline(
-    plan: &Plan,
-    pipeline: &PipelinePlan,
-    levels: &[KeyLevel],
-    loaded: Option<&Judges>,
-    detectors: impl Fn() -> Result<Vec<Box<dyn Detector>>, Vec<Problem>>,
-    scores: Option<&ScoreWriter>,
-    live: bool,
-) -> Result<BuiltPipeline, Vec<Problem>> {
-    let needs: Needs = catalogue::needs(&pipeline.features);
-    // Rows are whole windows: there is nothing to share out.
-    // Of rows of plugins, an extractor sees all.
-    let whole = pipeline.rows.is_some() || pipeline.records.is_some();
-    let count = if whole { 1 } else { plan.engine.window_workers.max(1) };
-    let store = if live { saved::store(plan) } else { None };
-    let kept = |lane: String, section| store.as_ref().map(|store| Saved::new(store, lane, section, &plan.digest));
-    // What a detector knows of an entity lies with the worker that has the entity, over restarts too.
-    let hasher = kept(saved::shares(&pipeline.id), "seed")
-        .map_or_else(Hasher::default, |saved| Hasher::with_seed(saved.number(Hasher::random_seed)));
-    let (mut workers, mut followers) = (Vec::new(), None);
-    let has =
-        |content| pipeline.sinks.iter().any(|s| plan.sinks.get(s).is_some_and(|s| crate::sink::content(s) == content));
-    let keep = Keep { scores: scores.is_some() || has(Content::Scores), frames: has(Content::Features) };
-    for number in 0..count {
-        let grouping = match (&pipeline.records, loaded) {
-            (Some(records), Some(loaded)) => {
-                // Without it its plugin did not load, which is a problem of its own.
-                let Some(features) = loaded.features(plan, pipeline)? else { return Err(Vec::new()) };
-                let windows = RowWindows::new(pipeline.window, records.max_bytes);
-                Grouping::Records { windows, features: Box::new(features) }
-            }
-            _ => {
-                let shard = Shard::new(pipeline.window, needs, levels, &hasher, number, count);
-                let (half_life, most) = (pipeline.level_half_life_windows, pipeline.window.max_keys);
-                let frames = FrameBuilder::new(&pipeline.features, half_life, most);
-                Grouping::Flows { shard: Box::new(shard), frames: Box::new(frames) }
-            }
-        };
-        let mut detectors = detectors()?;
-        let followers = followers.get_or_insert_with(|| state::followers(plan, pipeline, &detectors, live));
-        let heard = followers.heard();
-        detectors.iter_mut().for_each(|d| d.hear(&heard));
-        let combiner = pipeline.combine.as_ref().map(|c| Combiner::new(c, &heard));
-        let mut worker = Worker::new(&pipeline.id, grouping, detectors, combiner, keep);
-        if let Some(levels) = kept(saved::worker(&pipeline.id, number), "levels") {
-            worker.resume(levels, |id| kept(saved::detector(&pipeline.id, id, number, count), "detector"));
-        }
-        workers.push(worker);
-    }
-    let followers = followers.unwrap_or_else(|| Followers::new(Vec::new()));
-    let context = Context {
-        pipeline: pipeline.id.clone(),
-        window_kind: pipeline.window.kind.name(),
-        plan_digest: Arc::from(plan.digest.as_str()),
-        shadow: pipeline.mode == Mode::Shadow,
-    };
-    Ok(BuiltPipeline {
-        plan: pipeline.clone(),
-        ingest: Ingest::new(pipeline.window, needs),
-        workers,
-        keeper: if live { Keeper::new(plan, pipeline, &followers) } else { None },
-        saved: kept(saved::desk(&pipeline.id), "incidents"),
-        followers,
-        tracker: IncidentTracker::new(context, pipeline.incident.clone()),
-        scores: scores.cloned(),
-    })
 }

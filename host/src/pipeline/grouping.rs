@@ -1,6 +1,7 @@
 //! What a worker does to records until they are features: flow records are aggregated by entity, rows of plugins are kept and
 //! given to an extractor. In: placed records and close orders. Out: windows that fired, and their frames.
 
+use super::next::NextFeatures;
 use crate::features::{FrameBuilder, PluginFeatures};
 use crate::model::{Batch, FeatureFrame, WindowInfo};
 use crate::telemetry::{WINDOW_ENTITIES, WINDOW_EVICTED_ENTITIES, WINDOW_RECORD_BYTES, WINDOW_REFUSED_RECORDS};
@@ -82,6 +83,29 @@ impl Grouping {
         match self {
             Grouping::Flows { .. } => (WINDOW_EVICTED_ENTITIES, WINDOW_ENTITIES),
             Grouping::Records { .. } => (WINDOW_REFUSED_RECORDS, WINDOW_RECORD_BYTES),
+        }
+    }
+
+    /// Other features are made of the same windows.
+    pub(super) fn succeed(&mut self, next: NextFeatures) {
+        match (self, next) {
+            (Grouping::Flows { frames, .. }, NextFeatures::Flows(next)) => *frames = next,
+            (Grouping::Records { features, .. }, NextFeatures::Records(next)) => *features = next,
+            // A pipeline of the other kind begins with windows of its own.
+            _ => {}
+        }
+    }
+
+    /// What remembers here goes on there. Err: why it begins anew.
+    pub(super) fn hand_over(&mut self, next: &mut NextFeatures) -> Result<(), String> {
+        let memory = self.save();
+        match (self, next) {
+            _ if memory.is_empty() => Ok(()),
+            (Grouping::Flows { shard, .. }, NextFeatures::Flows(next)) => {
+                next.restore(&memory, |key| shard.owns(key)).map_err(|e| e.to_string())
+            }
+            (_, NextFeatures::Records(next)) => next.restore(&memory),
+            _ => Ok(()),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Out: flow batches. Of a socket: up to [`BATCH_ROWS`] rows, at most [`BATCH_AGE`] old. Of a file: what is read at a
 //! time, whatever the clock says, because lateness is judged per batch and a replay must repeat exactly.
 
+use super::gate::Gate;
 use super::progress::Progress;
 use super::reading::{Reading, RowReader};
 use super::router::RouterMsg;
@@ -25,15 +26,38 @@ const BATCH_AGE: Duration = Duration::from_millis(50);
 /// How often counters are published.
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
 
+/// Where records go.
+#[derive(Clone, Default)]
+pub(super) struct Routes {
+    /// By id of the pipeline.
+    pub(super) pipelines: Vec<(Arc<str>, Sender<RouterMsg>)>,
+    /// Sinks that take the records as they are.
+    pub(super) flows: Vec<Arc<SinkHandle>>,
+}
+
+/// What a reload asks of an intake. It looks for it between two batches.
+pub(super) enum Ask {
+    /// From now on records go there; answered when they do.
+    Routes(Routes, Sender<()>),
+    /// Another decoder gets ready with what this one knows, and takes over when that is the word.
+    Reading(Box<Reading>, Arc<Gate>),
+    /// It is to end: at its end it tells what its decoder knows, for one who takes its place.
+    Leave(Sender<Vec<u8>>),
+}
+
 pub(super) struct Intake {
     partition: Partition,
     reading: Reading,
     /// Who sent frames that have no address.
     origin: String,
     since: Option<Instant>,
-    pipelines: Vec<Sender<RouterMsg>>,
-    /// Sinks that take the records as they are.
-    flows: Vec<Arc<SinkHandle>>,
+    routes: Routes,
+    /// What a reload asks.
+    asks: Receiver<Ask>,
+    /// What decodes from then on, if that is the word.
+    next: Option<(Reading, Arc<Gate>)>,
+    /// Who goes on with what its decoder knows.
+    heir: Option<Sender<Vec<u8>>>,
     /// What brings the records waits for sinks, until this is set.
     waits: Option<Arc<AtomicBool>>,
     /// What a sink did not take can be read again.
@@ -47,19 +71,16 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(
-        partition: Partition,
-        reading: Reading,
-        pipelines: Vec<Sender<RouterMsg>>,
-        flows: Vec<Arc<SinkHandle>>,
-    ) -> Self {
+    pub(super) fn new(partition: Partition, reading: Reading, routes: Routes, asks: Receiver<Ask>) -> Self {
         Self {
             origin: partition.0.to_string(),
             partition,
             reading,
             since: None,
-            pipelines,
-            flows,
+            routes,
+            asks,
+            next: None,
+            heir: None,
             waits: None,
             again: false,
             saved: None,
@@ -84,6 +105,16 @@ impl Intake {
             }
         }
         self.saved = saved;
+        self
+    }
+
+    /// Goes on with what the intakes before it knew.
+    pub(super) fn knowing(mut self, known: &[Vec<u8>]) -> Self {
+        for known in known {
+            if let Err(error) = self.reading.restore(known) {
+                tracing::warn!(component_id = &*self.partition.0, "what decoding knew is not used: {error}");
+            }
+        }
         self
     }
 
@@ -124,6 +155,7 @@ impl Intake {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.housekeeping();
+            self.answer();
         }
         self.finish();
     }
@@ -177,6 +209,7 @@ impl Intake {
             batches.into_iter().for_each(|batch| self.hand_on(batch));
         }
         self.housekeeping();
+        self.answer();
     }
 
     /// Packets of a capture that no decoder saw, by reason.
@@ -200,6 +233,51 @@ impl Intake {
         self.origin = name;
     }
 
+    /// Does what a reload asks.
+    fn answer(&mut self) {
+        while let Ok(ask) = self.asks.try_recv() {
+            match ask {
+                Ask::Routes(routes, done) => {
+                    self.flush();
+                    let ended = |id: &Arc<str>| !routes.pipelines.iter().any(|(other, _)| other == id);
+                    for (_, pipeline) in self.routes.pipelines.iter().filter(|(id, _)| ended(id)) {
+                        // It waits for this source no more.
+                        let _ = pipeline.send(RouterMsg::End(self.partition.clone()));
+                    }
+                    self.routes = routes;
+                    let _ = done.send(());
+                }
+                Ask::Reading(mut reading, gate) => {
+                    gate.vote(Ok(self.hand_over(&mut reading).into_iter().collect()));
+                    self.next = Some((*reading, gate));
+                }
+                Ask::Leave(heir) => self.heir = Some(heir),
+            }
+        }
+        // Nobody waits here for the word: a socket would lose what comes meanwhile.
+        match self.next.as_ref().and_then(|(_, gate)| gate.word()) {
+            None => {}
+            Some(false) => self.next = None,
+            Some(true) => {
+                self.flush();
+                if let Some((mut reading, _)) = self.next.take() {
+                    // What was learned since the vote is known too.
+                    if let Some(why) = self.hand_over(&mut reading) {
+                        tracing::warn!(component_id = &*self.partition.0, "{why}");
+                    }
+                    self.replace(reading);
+                }
+            }
+        }
+    }
+
+    /// What the operator should know about it.
+    fn hand_over(&mut self, next: &mut Reading) -> Option<String> {
+        let memory = self.reading.save();
+        let error = next.restore(&memory).err()?;
+        Some(format!("decoding of source `{}` begins anew, what it knew is not used: {error}", self.partition.0))
+    }
+
     /// Publishes counters now and then.
     fn housekeeping(&mut self) {
         let now = Instant::now();
@@ -212,20 +290,25 @@ impl Intake {
         }
         if self.progress.as_ref().is_some_and(Progress::is_due) {
             self.flush();
-            self.progress.iter_mut().for_each(|p| p.ask(&self.flows));
+            self.progress.iter_mut().for_each(|p| p.ask(&self.routes.flows));
         }
         self.progress.iter_mut().for_each(Progress::settle);
     }
 
     /// The source has ended: the rest leaves, and the partition holds no watermark back.
     pub(super) fn finish(mut self) {
+        self.answer();
         self.flush();
         self.tell(RouterMsg::End);
         if let Some(saved) = &mut self.saved {
             saved.write(self.reading.save());
         }
         if let Some(progress) = self.progress.take() {
-            progress.finish(&self.flows);
+            progress.finish(&self.routes.flows);
+        }
+        // Last: whoever takes its place begins when it is told.
+        if let Some(heir) = self.heir.take() {
+            let _ = heir.send(self.reading.save());
         }
         self.reading.publish(&mut self.published, &self.partition.0);
         tracing::info!(component_id = &*self.partition.0, "{}", self.reading.told());
@@ -238,7 +321,7 @@ impl Intake {
             return;
         }
         let batch = builder.finish();
-        for sink in &self.flows {
+        for sink in &self.routes.flows {
             let output = Output::Flows(batch.clone());
             // Files and streams wait; a socket of datagrams does not: what finds no room is counted there.
             match &self.waits {
@@ -257,7 +340,7 @@ impl Intake {
 
     /// Waits when a pipeline is behind: this is not the socket thread, which sheds and counts when its queue is full.
     fn tell(&self, message: impl Fn(Partition) -> RouterMsg) {
-        for pipeline in &self.pipelines {
+        for (_, pipeline) in &self.routes.pipelines {
             let _ = pipeline.send(message(self.partition.clone()));
         }
     }

@@ -3,21 +3,23 @@
 
 use super::build::Problem;
 use super::models;
+use crate::config::diff::Contents;
 use crate::config::{PipelinePlan, Plan, code};
 use crate::decode::PluginDecoder;
 use crate::detect::{DetectError, Detector, Offer, PluginDetector};
 use crate::features::{FeatureError, PluginFeatures};
-use crate::plugin::{CallErrorKind, LoadedPlugin, PluginError, PluginHost, PluginReply, Statuses};
+use crate::plugin::{CallErrorKind, FrameScorer, LoadedPlugin, Models, PluginError, PluginHost, PluginReply, Statuses};
 use arrow_schema::SchemaRef;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 type Plugins = BTreeMap<Arc<str>, Arc<LoadedPlugin>>;
 
-/// Plugins, and the models that they may score with: what decoders, extractors and detectors are made of.
+/// Plugins, and the models that they may score with: what decoders, extractors and detectors of one plan are made of.
 pub(super) struct Judges {
     host: Arc<PluginHost>,
     plugins: Plugins,
+    models: models::Kept,
 }
 
 /// What could be loaded, and what could not.
@@ -27,6 +29,7 @@ pub(super) struct Loaded {
     pub(super) told: Vec<models::Told>,
 }
 
+/// The plugins of the first plan.
 pub(super) fn plugins(plan: &Plan) -> Result<Loaded, Problem> {
     let host = PluginHost::new(&plan.engine.plugin_cache_dir).map_err(|e| Problem {
         code: code::PLUGIN_CACHE,
@@ -34,18 +37,39 @@ pub(super) fn plugins(plan: &Plan) -> Result<Loaded, Problem> {
         message: e.to_string(),
         help: None,
     })?;
-    let (mut loaded, (mut problems, told)) = (Plugins::new(), models::load(plan, host.models()));
+    Ok(load(plan, host, None))
+}
+
+/// The plugins of the next plan. What has not changed is taken over: the very plugin, the very model.
+pub(super) fn succeed(plan: &Plan, before: (&Plan, &Judges)) -> Loaded {
+    load(plan, before.1.host.clone(), Some(before))
+}
+
+fn load(plan: &Plan, host: Arc<PluginHost>, before: Option<(&Plan, &Judges)>) -> Loaded {
+    let (models, mut problems, told) = models::load(plan, before.map(|(plan, judges)| (plan, &judges.models)));
+    let mut loaded = Plugins::new();
     for (id, plugin) in &plan.plugins {
         // A plugin without its model has one problem, which was told.
-        if plugin.inference.iter().any(|name| host.models().get(name).is_none()) {
+        if plugin.inference.iter().any(|name| models.of.get(name).is_none()) {
             continue;
         }
-        match host.load(plugin) {
+        let known = before.and_then(|(was, judges)| Some((was.plugins.get(id)?, judges.plugins.get(id)?)));
+        let known = known.filter(|(was, known)| {
+            let same_models = || plugin.inference.iter().all(|name| models.of.same(known.models(), name));
+            *was == plugin
+                && same_models()
+                && crate::plugin::file_digest(&plugin.path).is_ok_and(|d| d == known.info().digest)
+        });
+        if let Some((_, known)) = known {
+            loaded.insert(id.clone(), known.clone());
+            continue;
+        }
+        match host.load_with(plugin, Arc::new(models.of.only(&plugin.inference))) {
             Ok(plugin) => drop(loaded.insert(id.clone(), plugin)),
             Err(error) => problems.push(plugin_problem(id, plugin, &error)),
         }
     }
-    Ok(Loaded { judges: Arc::new(Judges { host, plugins: loaded }), problems, told })
+    Loaded { judges: Arc::new(Judges { host, plugins: loaded, models }), problems, told }
 }
 
 fn plugin_problem(id: &str, plan: &crate::config::PluginPlan, error: &PluginError) -> Problem {
@@ -63,14 +87,58 @@ fn plugin_problem(id: &str, plan: &crate::config::PluginPlan, error: &PluginErro
     Problem { code: code::PLUGIN_REFUSED, path: format!("plugins.{id}.{key}"), message: error.to_string(), help: None }
 }
 
+/// Ids of all who judge in a pipeline: its detectors, then those that only its shadow has.
+pub(super) fn seats(pipeline: &PipelinePlan) -> Vec<Arc<str>> {
+    let mut ids = pipeline.detectors.clone();
+    let aside = pipeline.shadow.iter().flat_map(|s| &s.detectors).filter(|id| !pipeline.detectors.contains(id));
+    ids.extend(aside.cloned());
+    ids
+}
+
 impl Judges {
-    /// The detectors of one worker.
-    pub(super) fn detectors(
+    /// The models that plugins may be granted.
+    pub(super) fn models(&self) -> &Arc<Models> {
+        &self.models.of
+    }
+
+    /// Scores frames ahead, for the detectors of one worker.
+    pub(super) fn scorer(&self) -> Arc<FrameScorer> {
+        Arc::new(FrameScorer::new(self.models.of.clone()))
+    }
+
+    /// The plugin of that name in the plan, as far as it loaded.
+    pub(super) fn plugin(&self, id: &str) -> Option<&Arc<LoadedPlugin>> {
+        self.plugins.get(id)
+    }
+
+    /// All of them.
+    pub(super) fn loaded(&self) -> impl Iterator<Item = &Arc<LoadedPlugin>> {
+        self.plugins.values()
+    }
+
+    /// Digests of the files that the plan names.
+    pub(super) fn contents(&self) -> Contents {
+        let plugins = self.plugins.iter().map(|(id, plugin)| (id.clone(), plugin.info().digest.clone()));
+        Contents { plugins: plugins.collect(), models: self.models.digests.clone() }
+    }
+
+    /// All detectors of one worker, those of the shadow too.
+    pub(super) fn all_detectors(
         &self,
         plan: &Plan,
         pipeline: &PipelinePlan,
     ) -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> {
-        let scorer = self.host.frame_scorer();
+        self.detectors(plan, pipeline, &seats(pipeline), &self.scorer())
+    }
+
+    /// Some detectors of one worker.
+    pub(super) fn detectors(
+        &self,
+        plan: &Plan,
+        pipeline: &PipelinePlan,
+        ids: &[Arc<str>],
+        scorer: &Arc<FrameScorer>,
+    ) -> Result<Vec<Box<dyn Detector>>, Vec<Problem>> {
         let names: Vec<&str> = pipeline.features.iter().map(String::as_str).collect();
         let offer = Offer {
             pipeline: pipeline.id.clone(),
@@ -79,11 +147,11 @@ impl Judges {
             levels: pipeline.keys.iter().map(|k| k.kind).collect(),
         };
         let (mut built, mut problems): (Vec<Box<dyn Detector>>, _) = (Vec::new(), Vec::new());
-        for id in &pipeline.detectors {
+        for id in ids {
             let Some(detector) = plan.detectors.get(id) else { continue };
             // A plugin that did not load has its own problem.
             let Some(plugin) = self.plugins.get(&detector.plugin) else { continue };
-            match PluginDetector::new(plugin.clone(), detector, &offer, &scorer) {
+            match PluginDetector::new(plugin.clone(), detector, &offer, scorer) {
                 Ok(detector) => built.push(Box::new(detector)),
                 Err(error) => problems.push(detector_problem(id, pipeline, &error)),
             }

@@ -7,7 +7,7 @@ use crate::inference::torch::{FILE, TorchError};
 use crate::inference::{Backend, Backends, Model, Options, PlaceError, Placed};
 use crate::plugin::Models;
 use crate::telemetry;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -33,38 +33,67 @@ pub fn options(plan: &InferencePlan) -> Options {
     }
 }
 
-/// Loads every model that some plugin may score with; each proves itself on its golden rows.
-pub(super) fn load(plan: &Plan, models: &Models) -> (Vec<Problem>, Vec<Told>) {
+/// The models of a plan, and what scores them.
+pub(super) struct Kept {
+    pub(super) of: Arc<Models>,
+    /// By id.
+    pub(super) digests: BTreeMap<Arc<str>, String>,
+    /// Opened when the first model is needed, and then for good.
+    backends: Option<Arc<Backends>>,
+}
+
+/// Loads every model that some plugin may score with; each proves itself on its golden rows. Of the plan before, models
+/// that have not changed are taken over.
+pub(super) fn load(plan: &Plan, before: Option<(&Plan, &Kept)>) -> (Kept, Vec<Problem>, Vec<Told>) {
     let granted: BTreeSet<&Arc<str>> = plan.plugins.values().flat_map(|p| &p.inference).collect();
     let wanted: Vec<&ModelPlan> = plan.models.values().filter(|m| granted.contains(&m.id)).collect();
     let (mut problems, mut told) = (Vec::new(), Vec::new());
+    let backends = before.and_then(|(_, kept)| kept.backends.clone());
+    let mut kept = Kept { of: Arc::default(), digests: BTreeMap::new(), backends };
     if wanted.is_empty() {
-        return (problems, told);
+        return (kept, problems, told);
     }
-    let backends = match Backends::open(&options(&plan.inference)) {
-        Ok(backends) => Arc::new(backends),
-        Err(error) => return (vec![unusable(&error)], told),
+    let backends = match &kept.backends {
+        Some(backends) => backends.clone(),
+        None => match Backends::open(&options(&plan.inference)) {
+            Ok(backends) => kept.backends.insert(Arc::new(backends)).clone(),
+            Err(error) => return (kept, vec![unusable(&error)], told),
+        },
     };
     for wanted in wanted {
-        match one(wanted, &backends) {
+        let model = match read(wanted) {
+            Ok(model) => model,
+            Err(problem) => {
+                problems.push(problem);
+                continue;
+            }
+        };
+        kept.digests.insert(wanted.id.clone(), model.digest.clone());
+        let same = before.filter(|(was, before)| {
+            was.models.get(&wanted.id).is_some_and(|was| was.path == wanted.path)
+                && before.digests.get(&wanted.id) == Some(&model.digest)
+        });
+        if same.is_some_and(|(_, before)| kept.of.adopt(&wanted.id, &before.of)) {
+            continue;
+        }
+        match place(wanted, model, &backends) {
             Ok((model, placed)) => {
-                models.insert(&wanted.id, model.clone(), backends.clone() as Arc<dyn Backend>);
+                kept.of.insert(&wanted.id, model.clone(), backends.clone() as Arc<dyn Backend>);
                 told.push(Told { id: wanted.id.clone(), model, placed });
             }
             Err(problem) => problems.push(problem),
         }
     }
-    (problems, told)
+    (kept, problems, told)
 }
 
-fn one(wanted: &ModelPlan, backends: &Backends) -> Result<(Arc<Model>, Placed), Problem> {
+fn problem(id: &str, key: &str, message: String, help: &str) -> Problem {
+    Problem { code: code::MODEL_REFUSED, path: format!("models.{id}.{key}"), message, help: Some(help.into()) }
+}
+
+/// Reads a model, which must be the one that is pinned.
+fn read(wanted: &ModelPlan) -> Result<Model, Problem> {
     let id = &wanted.id;
-    let problem = |key: &str, message: String, help: &str| Problem {
-        code: code::MODEL_REFUSED,
-        path: format!("models.{id}.{key}"),
-        message,
-        help: Some(help.into()),
-    };
     let model = Model::load(&wanted.path).map_err(|error| {
         let missing = !wanted.path.exists();
         let help = if missing {
@@ -72,12 +101,19 @@ fn one(wanted: &ModelPlan, backends: &Backends) -> Result<(Arc<Model>, Placed), 
         } else {
             "train it anew, or restore the folder"
         };
-        problem("path", format!("model `{id}`: {error}"), help)
+        problem(id, "path", format!("model `{id}`: {error}"), help)
     })?;
-    if let Some(pin) = wanted.sha256.as_ref().filter(|pin| model.digest != format!("sha256:{pin}")) {
-        let text = format!("model `{id}` has the digest {}, not the pinned sha256:{pin}", model.digest);
-        return Err(problem("sha256", text, "`kaminari model inspect FOLDER` tells the digest"));
+    match wanted.sha256.as_ref().filter(|pin| model.digest != format!("sha256:{pin}")) {
+        Some(pin) => {
+            let text = format!("model `{id}` has the digest {}, not the pinned sha256:{pin}", model.digest);
+            Err(problem(id, "sha256", text, "`kaminari model inspect FOLDER` tells the digest"))
+        }
+        None => Ok(model),
     }
+}
+
+fn place(wanted: &ModelPlan, model: Model, backends: &Backends) -> Result<(Arc<Model>, Placed), Problem> {
+    let id = &wanted.id;
     let model = Arc::new(model);
     match backends.place(&model) {
         Ok(placed) => Ok((model, placed)),
@@ -87,7 +123,7 @@ fn one(wanted: &ModelPlan, backends: &Backends) -> Result<(Arc<Model>, Placed), 
                 PlaceError::Model(_) => "export it anew, or restore the folder",
                 PlaceError::Inference(_) => "export it anew, or choose another backend in `[inference]`",
             };
-            Err(problem("path", format!("model `{id}`: {error}"), help))
+            Err(problem(id, "path", format!("model `{id}`: {error}"), help))
         }
     }
 }

@@ -53,6 +53,7 @@ impl Reading {
     /// Goes on with what was saved.
     pub(super) fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
         match self {
+            Reading::Flows(..) if saved.is_empty() => Ok(()),
             Reading::Flows(decoder, _) => decoder.restore(saved),
             Reading::Rows(_) if saved.is_empty() => Ok(()),
             Reading::Rows(decoder) => decoder.restore(saved),

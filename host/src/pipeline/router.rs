@@ -2,6 +2,7 @@
 //! worker. In: batches, ticks and ends of partitions. Out: prepared batches and close orders, the same to all workers.
 
 use super::grouping::Placed;
+use super::next::NextPipeline;
 use super::worker::WorkerMsg;
 use crate::model::Batch;
 use crate::telemetry::{
@@ -20,6 +21,8 @@ pub(super) enum RouterMsg {
     Tick(Partition, u64),
     /// The partition has ended.
     End(Partition),
+    /// What the pipeline becomes at a reload.
+    Succeed(Box<NextPipeline>),
 }
 
 pub(super) struct Router {
@@ -56,6 +59,11 @@ impl Meters {
         }
     }
 
+    /// Counts begin at zero again.
+    fn begin_anew(&mut self) {
+        self.seen = IngestCounts::default();
+    }
+
     /// Counts what happened since the last time.
     pub(super) fn publish(&mut self, now: IngestCounts) {
         let before = std::mem::replace(&mut self.seen, now);
@@ -84,6 +92,7 @@ impl Router {
                 }
                 RouterMsg::Tick(partition, ingest_ns) => self.ingest.heartbeat(&partition, ingest_ns),
                 RouterMsg::End(partition) => self.ingest.end_partition(&partition),
+                RouterMsg::Succeed(next) => self.succeed(*next),
             }
             for order in self.ingest.close() {
                 self.order(order);
@@ -94,6 +103,32 @@ impl Router {
             self.order(order);
         }
         self.publish();
+    }
+
+    /// All workers get ready; when all who are asked are, the change takes its place among the orders.
+    fn succeed(&mut self, next: NextPipeline) {
+        let NextPipeline { workers, desk, ingest, fresh, gate } = next;
+        for (worker, next) in self.workers.iter().zip(workers) {
+            let _ = worker.send(WorkerMsg::Prepare(Box::new(next), gate.clone()));
+        }
+        if !gate.wait() {
+            return;
+        }
+        if let Some(ingest) = ingest {
+            // Windows that are open go as far as they have come, judged by those who have seen their records.
+            for order in self.ingest.close_all() {
+                self.order(order);
+            }
+            self.publish();
+            self.ingest = ingest;
+            self.meters.begin_anew();
+        }
+        self.seq += 1;
+        fresh.iter().for_each(|timeline| timeline.start_at(self.seq));
+        let mut desk = Some(Box::new(desk));
+        for worker in &self.workers {
+            let _ = worker.send(WorkerMsg::Apply(self.seq, desk.take()));
+        }
     }
 
     fn order(&mut self, order: crate::window::Close) {

@@ -1,30 +1,22 @@
-//! A built plan at work: spawns the threads, stops them in the order of the data, says how it went.
+//! A built plan at work: spawns the threads, stops them in the order of the data, says how it went. What it consists of may
+//! change while it runs (`change.rs`).
 
-use super::build::{BuildError, Built, BuiltLog, BuiltSource};
-use super::desk::Desk;
-use super::files::{self, Pace};
-use super::intake::Intake;
+use super::build::{BuildError, Built};
+use super::intake::Routes;
 use super::judges::Judges;
-use super::kafka::{self, Factory};
-use super::outlet::Outlet;
-use super::reading::Reading;
-use super::router::{Router, RouterMsg};
+use super::live::{Common, Feeds, LivePipeline, LiveSource, Sinks};
 use super::rows::RowsIntake;
-use crate::config::decode_options::DecodeOptions;
+use crate::config::Plan;
+use crate::model::{Content, PlanDigest};
 use crate::plugin::Statuses;
 use crate::sink::worker::{SinkHandle, SinkWorker};
-use crossbeam_channel::bounded;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 
-/// Batches that may wait before a router, orders and batches before a worker or a desk. Small: a batch is 1.5 MB.
-const QUEUE: usize = 16;
 /// Deliveries of incident events that may wait before a sink.
-const SINK_QUEUE: usize = 1024;
-/// Used buffers of a socket that are kept: after a burst the rest goes back to the system.
-const RECYCLED: usize = 8;
+pub(super) const SINK_QUEUE: usize = 1024;
 
 /// How a run ended.
 #[derive(Debug, Default)]
@@ -33,16 +25,25 @@ pub struct Outcome {
     pub errors: Vec<String>,
 }
 
-/// Threads at work.
+/// Threads at work. Shared by those who watch, change and end it.
 pub struct Running {
-    stop: Arc<AtomicBool>,
-    sources: Vec<JoinHandle<Result<(), String>>>,
-    stages: Vec<JoinHandle<()>>,
-    sinks: Vec<Arc<SinkHandle>>,
-    panicked: Arc<AtomicBool>,
-    connected: Vec<(Arc<str>, Arc<AtomicBool>)>,
+    pub(super) common: Common,
+    parts: Mutex<Parts>,
+}
+
+/// What it consists of now.
+pub(super) struct Parts {
+    pub(super) plan: Arc<Plan>,
     /// The plugin engine's clock must tick until the last call.
-    judges: Option<Arc<Judges>>,
+    pub(super) judges: Option<Arc<Judges>>,
+    pub(super) sources: BTreeMap<Arc<str>, LiveSource>,
+    pub(super) pipelines: BTreeMap<Arc<str>, LivePipeline>,
+    pub(super) sinks: Sinks,
+    /// In what sinks write.
+    pub(super) digest: PlanDigest,
+    /// Threads of what the configuration has no more.
+    pub(super) gone: Vec<JoinHandle<()>>,
+    pub(super) errors: Vec<String>,
 }
 
 /// Called from the reading thread of a file: bytes read and, where known, the size.
@@ -51,182 +52,150 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 impl Running {
     /// Starts everything. `speed`: a replay's pace against event time (`None`: as fast as it goes).
     pub fn start(built: Built, speed: Option<f64>, progress: Option<Progress>) -> Result<Self, BuildError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let panicked = Arc::new(AtomicBool::new(false));
-        let (mut sources, mut stages, mut routes) = (Vec::new(), Vec::new(), BTreeMap::<Arc<str>, Vec<_>>::new());
-        let mut row_intakes = BTreeMap::<Arc<str>, Vec<RowsIntake>>::new();
-        let mut connected = Vec::new();
-        let sinks: BTreeMap<Arc<str>, Arc<SinkHandle>> = built
-            .sinks
-            .into_iter()
-            .map(|(id, sink)| (id.clone(), Arc::new(SinkWorker::spawn(id, sink, SINK_QUEUE))))
-            .collect();
-        for pipeline in built.pipelines {
-            let id = &pipeline.plan.id;
-            let (to_router, from_intakes) = bounded::<RouterMsg>(QUEUE);
-            let (to_desk, from_workers) = bounded(QUEUE);
-            let (mut to_workers, worker_count) = (Vec::new(), pipeline.workers.len());
-            for (number, worker) in pipeline.workers.into_iter().enumerate() {
-                let (to_worker, from_router) = bounded(QUEUE);
-                to_workers.push(to_worker);
-                let to_desk = to_desk.clone();
-                stages.push(spawn(&format!("{id}-window-{number}"), &panicked, move || {
-                    worker.run(&from_router, &to_desk)
-                }));
-            }
-            drop(to_desk);
-            let its_sinks = pipeline.plan.sinks.iter().filter_map(|s| sinks.get(s).cloned());
-            let its_sinks = its_sinks.map(|s| Box::new(s) as Box<dyn Outlet>).collect();
-            let mut desk = Desk::new(
-                id,
-                pipeline.tracker,
-                its_sinks,
-                pipeline.scores,
-                (pipeline.followers, pipeline.keeper),
-                worker_count,
-                built.live,
-            );
-            desk.resume(pipeline.saved);
-            let stopped = stop.clone();
-            stages.push(spawn(&format!("{id}-desk"), &panicked, move || desk.run(&from_workers, &stopped)));
-            if pipeline.plan.rows.is_some() {
-                for source in &pipeline.plan.sources {
-                    let to_worker = to_workers[0].clone();
-                    let intake = RowsIntake::new(source.clone(), pipeline.plan.clone(), to_worker);
-                    row_intakes.entry(source.clone()).or_default().push(intake);
-                }
-                continue;
-            }
-            for source in &pipeline.plan.sources {
-                routes.entry(source.clone()).or_default().push(to_router.clone());
-            }
-            let router = Router::new(id, pipeline.ingest, to_workers);
-            stages.push(spawn(&format!("{id}-router"), &panicked, move || router.run(&from_intakes)));
+        let Built { sources, pipelines, sinks, plan, digest, live, judges, bound: _ } = built;
+        let common = Common { stop: Arc::default(), panicked: Arc::default(), live, speed, progress };
+        let spawned = |(id, sink): (Arc<str>, _)| (id.clone(), Arc::new(SinkWorker::spawn(id, sink, SINK_QUEUE)));
+        let sinks: Sinks = sinks.into_iter().map(spawned).collect();
+        let pipelines = pipelines.into_iter().map(|built| LivePipeline::start(built, &sinks, &common));
+        let pipelines = pipelines.map(|p| (p.plan.id.clone(), p)).collect();
+        let (gone, errors) = (Vec::new(), Vec::new());
+        let mut parts = Parts { plan, judges, sources: BTreeMap::new(), pipelines, sinks, digest, gone, errors };
+        for (id, source) in sources {
+            let Some(component) = parts.plan.sources.get(&id).cloned() else { continue };
+            let live = LiveSource::start(component, source, parts.feeds(&id), &[], &common)?;
+            parts.sources.insert(id, live);
         }
-        let judges = built.judges.as_deref();
-        for (id, source) in built.sources {
-            let routes = routes.remove(&id).unwrap_or_default();
-            let rows = row_intakes.remove(&id).unwrap_or_default();
-            let forwarded = || -> Vec<Arc<SinkHandle>> {
-                let theirs = built.forwards.iter().filter(|forward| forward.sources.contains(&id));
-                let ids: BTreeSet<&Arc<str>> = theirs.flat_map(|forward| &forward.sinks).collect();
-                ids.into_iter().filter_map(|s| sinks.get(s).cloned()).collect()
-            };
-            match source {
-                BuiltSource::Kafka(log) => {
-                    let BuiltLog { feed, config, plan, pipelines, judges, in_transaction, letters, store } = *log;
-                    connected.push((id.clone(), feed.connected()));
-                    let factory = Factory {
-                        plan,
-                        source: id.clone(),
-                        settings: kafka::settings(&config),
-                        config,
-                        pipelines,
-                        judges,
-                        sinks: sinks.clone(),
-                        in_transaction,
-                        letters,
-                        store,
-                        consumer: feed.consumer(),
-                        stop: stop.clone(),
-                        panicked: panicked.clone(),
-                    };
-                    let stop = stop.clone();
-                    sources.push(spawn(&format!("{id}-read"), &panicked, move || kafka::run(feed, factory, &stop)));
-                }
-                BuiltSource::File(files) if !rows.is_empty() => {
-                    let (stop, progress) = (stop.clone(), progress.clone());
-                    sources.push(spawn(&format!("{id}-file"), &panicked, move || {
-                        files::rows(files, rows, Pace::new(speed), &stop, progress)
-                    }));
-                }
-                BuiltSource::Live(live) => {
-                    let mut progress = live.progress;
-                    for (number, (receiver, saved)) in live.receivers.into_iter().enumerate() {
-                        let reading = Reading::new(judges, &id, &live.decode)?;
-                        let intake = Intake::new((id.clone(), number as u32), reading, routes.clone(), forwarded());
-                        let intake = intake.resume(saved);
-                        let intake = if live.waits { intake.waiting(&stop) } else { intake };
-                        let intake = intake.with_progress(progress.take());
-                        let (to_intake, from_receiver) = bounded(live.queue);
-                        let (recycle, recycled) = bounded(RECYCLED);
-                        let stop = stop.clone();
-                        let name = format!("{id}-recv-{number}");
-                        stages.push(spawn(&name, &panicked, move || receiver.run(&to_intake, &recycled, &stop)));
-                        sources.push(spawn(&format!("{id}-decode-{number}"), &panicked, move || {
-                            intake.run(&from_receiver, &recycle);
-                            Ok(())
-                        }));
-                    }
-                }
-                BuiltSource::File(files) => {
-                    let files = files
-                        .into_iter()
-                        .map(|(reader, options)| Ok((reader, options.format, Reading::new(judges, &id, &options)?)))
-                        .collect::<Result<Vec<_>, BuildError>>()?;
-                    // Each file brings what reads it.
-                    let none = Reading::new(None, &id, &DecodeOptions::default())?;
-                    let intake = Intake::new((id.clone(), 0), none, routes.clone(), forwarded()).patient(&stop);
-                    let pace = Pace::new(speed);
-                    let (stop, progress) = (stop.clone(), progress.clone());
-                    sources.push(spawn(&format!("{id}-file"), &panicked, move || {
-                        files::flows(files, intake, pace, &stop, progress)
-                    }));
-                }
-            }
-        }
-        drop(routes);
-        let sinks = sinks.into_values().collect();
-        Ok(Self { stop, sources, stages, sinks, panicked, connected, judges: built.judges })
+        Ok(Self { common, parts: Mutex::new(parts) })
+    }
+
+    pub(super) fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sources stop; what they have received is processed. Returns at once; `wait` waits.
-    pub fn stop_handle(&self) -> Arc<AtomicBool> {
-        self.stop.clone()
+    pub fn stop(&self) {
+        self.common.stop.store(true, Ordering::Relaxed);
+        self.parts().sources.values().for_each(|source| source.stop.store(true, Ordering::Relaxed));
+    }
+
+    /// True once it was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.common.stop.load(Ordering::Relaxed)
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.parts().plan.clone()
     }
 
     /// How each use of each plugin fares.
     pub fn plugins(&self) -> Option<Arc<Statuses>> {
-        self.judges.as_ref().map(|judges| judges.statuses().clone())
+        self.parts().judges.as_ref().map(|judges| judges.statuses().clone())
     }
 
-    /// Sources that have somebody to ask, and whether that one answers.
-    pub fn connected(&self) -> &[(Arc<str>, Arc<AtomicBool>)] {
-        &self.connected
+    /// Sources that have somebody to ask and have no answer.
+    pub fn not_connected(&self) -> Vec<Arc<str>> {
+        let parts = self.parts();
+        let silent = |s: &LiveSource| s.connected.as_ref().is_some_and(|up| !up.load(Ordering::Relaxed));
+        parts.sources.iter().filter(|(_, s)| silent(s)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// True when every source has ended by itself.
+    /// How each shadow compares with what is live, by pipeline.
+    pub fn shadows(&self) -> serde_json::Value {
+        let parts = self.parts();
+        let one = |p: &LivePipeline| {
+            let compared = p.facts.compared.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+            serde_json::to_value(compared.report()).ok()
+        };
+        parts.pipelines.values().filter_map(one).collect()
+    }
+
+    /// Sinks that take incidents.
+    pub fn tell(&self, event: &crate::model::incident::IncidentEvent) {
+        let sinks: Vec<Arc<SinkHandle>> = self.parts().sinks.values().cloned().collect();
+        for sink in sinks.iter().filter(|s| s.content() == Content::Incidents) {
+            sink.send(crate::model::Output::Incidents(vec![event.clone()]));
+        }
+    }
+
+    /// True when every source has ended by itself. Not while what there is changes.
     pub fn sources_ended(&self) -> bool {
-        self.sources.iter().all(JoinHandle::is_finished)
+        match self.parts.try_lock() {
+            Ok(parts) => parts.sources.values().all(LiveSource::has_ended),
+            Err(TryLockError::Poisoned(_) | TryLockError::WouldBlock) => false,
+        }
     }
 
     /// True when a thread has panicked: an engine that goes on without one would look alive and see nothing.
     pub fn panicked(&self) -> bool {
-        self.panicked.load(Ordering::Relaxed)
+        self.common.panicked.load(Ordering::Relaxed)
     }
 
     /// Waits until all has run empty: sources, then stages, then sinks.
-    pub fn wait(self) -> Outcome {
-        let mut outcome = Outcome::default();
-        for source in self.sources {
-            match source.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => outcome.errors.push(error),
-                Err(_) => outcome.errors.push("a source thread panicked: this is a bug, its records are lost".into()),
-            }
+    pub fn wait(&self) -> Outcome {
+        let (sources, pipelines, sinks, gone, errors) = {
+            let mut parts = self.parts();
+            let Parts { sources, pipelines, sinks, gone, errors, .. } = &mut *parts;
+            (
+                std::mem::take(sources),
+                std::mem::take(pipelines),
+                std::mem::take(sinks),
+                std::mem::take(gone),
+                std::mem::take(errors),
+            )
+        };
+        let mut outcome = Outcome { errors };
+        for source in sources.into_values() {
+            outcome.errors.extend(joined(source.readers));
+            outcome.errors.extend(lost(source.receivers, "a source"));
         }
-        for stage in self.stages {
-            if stage.join().is_err() {
-                outcome.errors.push("a pipeline thread panicked: this is a bug, its windows are lost".into());
-            }
-        }
-        for sink in self.sinks {
+        // They end when nobody feeds them any more.
+        let threads = pipelines.into_values().flat_map(|p| p.threads).collect();
+        outcome.errors.extend(lost(threads, "a pipeline"));
+        outcome.errors.extend(lost(gone, "an ended part's"));
+        for sink in sinks.into_values() {
             // The pipelines' clones went with their threads.
             if let Some(sink) = Arc::into_inner(sink) {
                 sink.finish();
             }
         }
         outcome
+    }
+}
+
+/// What readers of sources say at their end.
+pub(super) fn joined(readers: Vec<JoinHandle<Result<(), String>>>) -> Vec<String> {
+    let end = |reader: JoinHandle<Result<(), String>>| match reader.join() {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error),
+        Err(_) => Some("a source thread panicked: this is a bug, its records are lost".into()),
+    };
+    readers.into_iter().filter_map(end).collect()
+}
+
+/// Threads that did not end well.
+fn lost(threads: Vec<JoinHandle<()>>, whose: &str) -> Vec<String> {
+    let panicked = threads.into_iter().map(JoinHandle::join).filter(Result::is_err);
+    panicked.map(|_| format!("{whose} thread panicked: this is a bug, what it had is lost")).collect()
+}
+
+impl Parts {
+    /// Where the records of a source go.
+    pub(super) fn routes(&self, id: &Arc<str>) -> Routes {
+        let readers = self.pipelines.values().filter(|p| p.plan.sources.contains(id));
+        let pipelines = readers.filter_map(|p| Some((p.plan.id.clone(), p.router.clone()?))).collect();
+        // The plan's own pipelines: those that hand records on as they are do not run.
+        let all = self.plan.pipelines.values().filter(|p| p.sources.contains(id));
+        let ids: BTreeSet<&Arc<str>> = all.flat_map(|p| &p.sinks).collect();
+        let flows = ids.into_iter().filter_map(|s| self.sinks.get(s)).filter(|s| s.content() == Content::Flows);
+        Routes { pipelines, flows: flows.cloned().collect() }
+    }
+
+    /// All that a source needs.
+    pub(super) fn feeds(&self, id: &Arc<str>) -> Feeds<'_> {
+        let of_rows = self.pipelines.values().filter(|p| p.plan.sources.contains(id));
+        let rows = of_rows.filter_map(|p| Some(RowsIntake::new(id.clone(), p.plan.clone(), p.rows.clone()?)));
+        Feeds { routes: self.routes(id), rows: rows.collect(), sinks: &self.sinks, judges: self.judges.as_deref() }
     }
 }
 

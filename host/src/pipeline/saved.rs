@@ -66,11 +66,11 @@ impl Saved {
         Instant::now() >= self.next
     }
 
-    /// Writes what has changed.
-    pub(super) fn write(&mut self, bytes: Vec<u8>) {
+    /// Writes what has changed. False: it could not, which is told.
+    pub(super) fn write(&mut self, bytes: Vec<u8>) -> bool {
         self.next = Instant::now() + EVERY;
         if bytes == self.last {
-            return;
+            return true;
         }
         let checkpoint = Checkpoint {
             plan_digest: self.plan_digest.to_string(),
@@ -81,8 +81,14 @@ impl Saved {
         let id = new_id();
         let written = self.store.write(&self.lane, &id, &checkpoint).and_then(|()| self.store.sweep(&self.lane, &id));
         match written {
-            Ok(()) => self.last = bytes,
-            Err(error) => tracing::error!("what {} knows is not kept: {error}", self.lane),
+            Ok(()) => {
+                self.last = bytes;
+                true
+            }
+            Err(error) => {
+                tracing::error!("what {} knows is not kept: {error}", self.lane);
+                false
+            }
         }
     }
 }

@@ -2,35 +2,46 @@
 //! plan and its detectors; goes out: followers, each where it was when it was last written. A file that cannot be used is
 //! told, the follower starts from what was trained, and the next writing takes the file's place.
 
+use super::judges::seats;
 use crate::calibration::{FollowSettings, Follower, Identity};
-use crate::config::{CombineRule, PipelinePlan, Plan};
-use crate::detect::follow::{Followable, Followers, Subject};
-use crate::detect::{Combiner, Detector};
+use crate::config::{CombinePlan, CombineRule, PipelinePlan, Plan};
+use crate::detect::follow::{Follow, Followable, Followers, Subject};
+use crate::detect::{COMBINED, Combiner, SHADOW_COMBINED};
 use crate::model::KeyKind;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often what was learned is written.
 const EVERY: Duration = Duration::from_secs(300);
 
-/// The followers of a pipeline's detectors. A detector without a model is followed only where somebody asks how rare its
-/// scores are. A replay neither reads nor writes what a live run has learned: it would not repeat.
-pub(super) fn followers(
-    plan: &Plan,
-    pipeline: &PipelinePlan,
-    detectors: &[Box<dyn Detector>],
-    live: bool,
-) -> Followers {
-    let asked = pipeline.combine.is_some_and(|c| c.rule == CombineRule::TailSum);
+/// What is followed in a pipeline, of all that can be. A detector without a model is followed only where somebody asks how
+/// rare its scores are.
+pub(super) fn followed(pipeline: &PipelinePlan, followable: &BTreeMap<Arc<str>, Vec<Followable>>) -> Vec<Followable> {
     let levels: Vec<KeyKind> = pipeline.keys.iter().map(|k| k.kind).collect();
-    let combined = pipeline.combine.iter().flat_map(|c| Combiner::followable(c, &levels));
-    let of_detectors = detectors.iter().flat_map(|d| d.followable()).cloned();
-    let followed = of_detectors.chain(combined).filter(|f| asked || f.trained.is_some()).map(|f| {
-        let kept = plan.engine.state_dir.as_ref().filter(|_| live);
-        let file = kept.map(|dir| path(dir, pipeline, &f.subject));
-        (f.subject.clone(), follower(plan, pipeline, &f, file.as_deref()), f.revision)
+    let asks = |combine: Option<&CombinePlan>| combine.is_some_and(|c| c.rule == CombineRule::TailSum);
+    let shadow = pipeline.shadow.as_ref();
+    let shadow_combine = shadow.and_then(|s| s.combine.as_ref());
+    let (asked, asked_aside) = (asks(pipeline.combine.as_ref()), asks(shadow_combine));
+    let of_seats = seats(pipeline).into_iter().flat_map(|id| {
+        let live = pipeline.detectors.contains(&id);
+        let aside = shadow.is_some_and(|s| s.detectors.contains(&id));
+        let all = followable.get(&id).into_iter().flatten();
+        all.filter(move |f| (asked && live) || (asked_aside && aside) || f.trained.is_some())
     });
-    Followers::new(followed.collect())
+    let combined = pipeline.combine.iter().flat_map(|c| Combiner::followable(COMBINED, c, &levels));
+    let aside = shadow_combine.into_iter().flat_map(|c| Combiner::followable(SHADOW_COMBINED, c, &levels));
+    of_seats.cloned().chain(combined).chain(aside).collect()
+}
+
+/// One that begins; where what was learned is kept, with that. A replay neither reads nor writes what a live run has learned:
+/// it would not repeat.
+pub(super) fn follow(plan: &Plan, pipeline: &PipelinePlan, followable: &Followable, kept: bool) -> Follow {
+    let dir = plan.engine.state_dir.as_ref().filter(|_| kept);
+    let file = dir.map(|dir| path(dir, pipeline, &followable.subject));
+    let follower = follower(plan, pipeline, followable, file.as_deref());
+    Follow::new(followable.subject.clone(), follower, followable.revision)
 }
 
 fn follower(plan: &Plan, pipeline: &PipelinePlan, followable: &Followable, file: Option<&Path>) -> Follower {
@@ -73,13 +84,13 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// `None` where nothing is kept.
-    pub(super) fn new(plan: &Plan, pipeline: &PipelinePlan, followers: &Followers) -> Option<Self> {
+    pub(super) fn new(plan: &Plan, pipeline: &PipelinePlan, followed: &[Followable]) -> Option<Self> {
         let dir = plan.engine.state_dir.as_ref()?;
         if let Err(error) = std::fs::create_dir_all(dir) {
             tracing::error!("cannot make {}: {error}; what is learned is forgotten at the end", dir.display());
             return None;
         }
-        let files = followers.all().iter().map(|f| path(dir, pipeline, &f.subject)).collect();
+        let files = followed.iter().map(|f| path(dir, pipeline, &f.subject)).collect();
         Some(Self { files, next: Instant::now() + EVERY })
     }
 

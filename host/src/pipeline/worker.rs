@@ -1,10 +1,12 @@
 //! One share of a pipeline's entities: windows, features, detectors. In: prepared batches and close orders. Out: per
 //! order, the windows that fired with what the detectors found in them. Nothing is shared with other workers.
 
+use super::gate::{Gate, Vote};
 use super::grouping::{Grouping, Placed};
+use super::next::{NextDesk, NextWorker};
+use super::panel::{Panel, Parted, Said};
 use super::saved::{self, Saved};
 use crate::detect::follow::Observed;
-use crate::detect::{Combiner, Detector};
 use crate::model::{Detection, FeatureFrame, ScoredFrame, WindowInfo};
 use crate::telemetry::{FEATURE_ROWS, WINDOW_FIRED};
 use crate::window::Close;
@@ -19,36 +21,39 @@ pub(super) enum WorkerMsg {
     Close(u64, Close),
     /// A whole window that came as rows; numbered like an order.
     Frame(u64, Box<FeatureFrame>),
+    /// What comes next: it gets ready, votes, and waits for the word.
+    Prepare(Box<NextWorker>, Arc<Gate>),
+    /// What it is ready for takes over, at this number. One worker passes on what the desk becomes.
+    Apply(u64, Option<Box<NextDesk>>),
 }
 
+/// Windows with what was found in them, by end and revision.
+pub(super) type Windows = BTreeMap<(u64, u32), (WindowInfo, Vec<Detection>)>;
+
 /// What one worker has to say about one close order.
+#[derive(Default)]
 pub(super) struct Judged {
     pub(super) seq: u64,
-    pub(super) windows: Vec<(WindowInfo, Vec<Detection>)>,
+    pub(super) windows: Windows,
+    /// What the shadow found in them.
+    pub(super) shadow: Vec<Detection>,
     pub(super) scored: Vec<ScoredFrame>,
     pub(super) frames: Vec<FeatureFrame>,
     pub(super) observed: Vec<Observed>,
-}
-
-/// What somebody wants to have besides detections.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Keep {
-    /// Every scored row.
-    pub(super) scores: bool,
-    /// Every row of features.
-    pub(super) frames: bool,
+    /// What the desk becomes with this order.
+    pub(super) next: Option<Box<NextDesk>>,
 }
 
 pub(super) struct Worker {
     pipeline: Arc<str>,
     pub(super) grouping: Grouping,
-    pub(super) detectors: Vec<Box<dyn Detector>>,
-    pub(super) combiner: Option<Combiner>,
-    pub(super) keep: Keep,
+    pub(super) panel: Panel,
     /// Where its levels are kept.
     saved: Option<Saved>,
-    /// Where what each detector knows is kept.
-    memories: Vec<Saved>,
+    /// What takes over next.
+    next: Option<Box<NextWorker>>,
+    /// What detectors knew that were replaced at the last change.
+    parted: Parted,
     meters: Meters,
 }
 
@@ -62,39 +67,44 @@ struct Meters {
     seen_held: usize,
 }
 
-impl Worker {
-    pub(super) fn new(
-        pipeline: &Arc<str>,
-        grouping: Grouping,
-        detectors: Vec<Box<dyn Detector>>,
-        combiner: Option<Combiner>,
-        keep: Keep,
-    ) -> Self {
+impl Meters {
+    fn new(pipeline: &Arc<str>, grouping: &Grouping) -> Self {
         let p = pipeline.to_string();
         let (refused, held) = grouping.load_metrics();
-        let meters = Meters {
+        Self {
             rows: counter!(FEATURE_ROWS, "pipeline" => p.clone()),
             fired: counter!(WINDOW_FIRED, "pipeline" => p.clone()),
             refused: counter!(refused, "pipeline" => p.clone()),
             held: gauge!(held, "pipeline" => p),
             seen_refused: 0,
             seen_held: 0,
-        };
-        Self {
-            pipeline: pipeline.clone(),
-            grouping,
-            detectors,
-            combiner,
-            keep,
-            saved: None,
-            memories: Vec::new(),
-            meters,
         }
+    }
+
+    fn load(&mut self, (refused, held): (u64, usize)) {
+        self.refused.increment(refused - std::mem::replace(&mut self.seen_refused, refused));
+        let before = std::mem::replace(&mut self.seen_held, held);
+        self.held.increment(held as f64 - before as f64);
+    }
+}
+
+impl Drop for Meters {
+    fn drop(&mut self) {
+        // A pipeline that is gone holds nothing.
+        self.held.increment(-(self.seen_held as f64));
+    }
+}
+
+impl Worker {
+    pub(super) fn new(pipeline: &Arc<str>, grouping: Grouping, panel: Panel) -> Self {
+        let meters = Meters::new(pipeline, &grouping);
+        let pipeline = pipeline.clone();
+        Self { pipeline, grouping, panel, saved: None, next: None, parted: Parted::new(), meters }
     }
 
     /// Goes on with the levels that the workers before have kept, and with what its detectors knew: where there were as many
     /// workers as now, because an entity's state does not move between them.
-    pub(super) fn resume(&mut self, saved: Saved, memories: impl Fn(&str) -> Option<Saved>) {
+    pub(super) fn resume(&mut self, saved: Saved) {
         let pipeline = self.pipeline.clone();
         for levels in saved.load_all(|number| saved::worker(&pipeline, number)) {
             if let Err(error) = self.grouping.restore(&levels) {
@@ -102,61 +112,100 @@ impl Worker {
             }
         }
         self.saved = Some(saved);
-        self.memories = self.detectors.iter().filter_map(|d| memories(d.id())).collect();
-        let memories: Vec<_> = self.memories.iter().map(Saved::load).collect();
-        self.restore_detectors(memories);
+        let memories: Vec<_> = self.panel.seats.iter().map(|s| s.memory.as_ref().and_then(Saved::load)).collect();
+        self.panel.restore(&pipeline, memories);
     }
 
-    /// Detectors go on with what they knew, in their order.
-    pub(super) fn restore_detectors(&mut self, memories: impl IntoIterator<Item = Option<Vec<u8>>>) {
-        for (detector, memory) in self.detectors.iter_mut().zip(memories) {
-            if let Some(Err(error)) = memory.map(|memory| detector.restore(&memory)) {
-                let (pipeline, detector) = (&*self.pipeline, &**detector.id());
-                tracing::warn!(pipeline, detector, "begins anew, what was kept of it is not used: {error}");
-            }
-        }
-    }
-
-    fn keep(&mut self) {
-        let Some(saved) = &mut self.saved else { return };
-        saved.write(self.grouping.save());
-        for (detector, saved) in self.detectors.iter_mut().zip(&mut self.memories) {
-            if let Some(memory) = detector.save() {
-                saved.write(memory);
-            }
-        }
+    /// False: something could not be written.
+    fn keep(&mut self) -> bool {
+        let Some(saved) = &mut self.saved else { return true };
+        let levels = saved.write(self.grouping.save());
+        self.panel.keep() && levels
     }
 
     /// Runs until the router has hung up.
     pub(super) fn run(mut self, input: &Receiver<WorkerMsg>, out: &Sender<Judged>) {
         while let Ok(message) = input.recv() {
-            match message {
-                WorkerMsg::Records(placed) => self.grouping.push(&placed),
-                WorkerMsg::Close(seq, order) => {
-                    let judged = self.close(seq, &order);
-                    if out.send(judged).is_err() {
-                        return;
-                    }
+            let judged = match message {
+                WorkerMsg::Records(placed) => {
+                    self.grouping.push(&placed);
+                    continue;
                 }
+                WorkerMsg::Prepare(next, gate) => {
+                    self.prepare(next, &gate);
+                    continue;
+                }
+                WorkerMsg::Close(seq, order) => self.close(seq, &order),
                 WorkerMsg::Frame(seq, frame) => {
                     let window = frame.window;
-                    let judged = self.judge(seq, vec![window], vec![*frame]);
-                    if out.send(judged).is_err() {
-                        return;
-                    }
+                    self.judge(seq, vec![window], vec![*frame])
                 }
+                WorkerMsg::Apply(seq, desk) => {
+                    self.apply();
+                    Judged { seq, next: desk, ..Judged::default() }
+                }
+            };
+            if out.send(judged).is_err() {
+                return;
             }
         }
         self.keep();
     }
 
+    /// Gets ready for what comes next: after the word, [`apply`](Self::apply) cannot fail.
+    fn prepare(&mut self, mut next: Box<NextWorker>, gate: &Gate) {
+        gate.vote(self.ready(&mut next));
+        self.next = gate.wait().then_some(next);
+    }
+
+    fn ready(&mut self, next: &mut NextWorker) -> Vote {
+        // Whatever happens to the next, this is safe.
+        if !self.keep() {
+            return Err(format!(
+                "checkpoint: what pipeline `{}` knows cannot be written to `state_dir`",
+                self.pipeline
+            ));
+        }
+        let mut notes = self.panel.hand_over(&self.pipeline, &mut next.panel, &self.parted)?;
+        let restored = match (&mut next.grouping, &mut next.features) {
+            (Some(grouping), _) => match self.grouping.save() {
+                memory if memory.is_empty() => Ok(()),
+                memory => grouping.restore(&memory),
+            },
+            (None, Some(features)) => self.grouping.hand_over(features),
+            (None, None) => Ok(()),
+        };
+        if let Err(error) = restored {
+            notes.push(format!(
+                "features of pipeline `{}` begin anew, what they remembered is not used: {error}",
+                self.pipeline
+            ));
+        }
+        Ok(notes)
+    }
+
+    fn apply(&mut self) {
+        let Some(next) = self.next.take() else { return };
+        let NextWorker { mut panel, grouping, features, judged_since } = *next;
+        // What was judged after the vote is known too.
+        if judged_since && let Err(error) = self.panel.hand_over(&self.pipeline, &mut panel, &self.parted) {
+            tracing::warn!(pipeline = &*self.pipeline, "what its last windows taught is not handed over: {error}");
+        }
+        self.parted = self.panel.succeed(panel);
+        if let Some(features) = features {
+            self.grouping.succeed(features);
+        }
+        if let Some(grouping) = grouping {
+            self.meters.load((self.meters.seen_refused, 0));
+            self.grouping = grouping;
+            self.meters.seen_refused = 0;
+        }
+    }
+
     pub(super) fn close(&mut self, seq: u64, order: &Close) -> Judged {
         let (fired, frames) = self.grouping.close(order);
         let judged = self.judge(seq, fired, frames);
-        let (refused, held) = self.grouping.load();
-        self.meters.refused.increment(refused - std::mem::replace(&mut self.meters.seen_refused, refused));
-        let before = std::mem::replace(&mut self.meters.seen_held, held);
-        self.meters.held.increment(held as f64 - before as f64);
+        self.meters.load(self.grouping.load());
         if self.saved.as_ref().is_some_and(Saved::is_due) {
             self.keep();
         }
@@ -165,47 +214,20 @@ impl Worker {
 
     /// Has every detector look at the frames of the windows that fired.
     fn judge(&mut self, seq: u64, fired: Vec<WindowInfo>, frames: Vec<FeatureFrame>) -> Judged {
-        let mut windows: BTreeMap<(u64, u32), (WindowInfo, Vec<Detection>)> =
-            fired.into_iter().map(|w| ((w.end_ns, w.revision), (w, Vec::new()))).collect();
-        let (mut scored, mut observed) = (Vec::new(), Vec::new());
-        let kept = if self.keep.frames { frames.clone() } else { Vec::new() };
+        let windows = fired.into_iter().map(|w| ((w.end_ns, w.revision), (w, Vec::new()))).collect();
+        let kept = if self.panel.keep.frames { frames.clone() } else { Vec::new() };
+        let mut judged = Judged { seq, windows, frames: kept, ..Judged::default() };
         for frame in frames {
             self.meters.rows.increment(frame.keys.len() as u64);
             self.meters.fired.increment(1);
-            let mut judged = Vec::new();
-            for detector in &mut self.detectors {
-                if detector.levels().is_some_and(|levels| !levels.contains(&frame.kind)) {
-                    continue;
-                }
-                let mut judgement = detector.detect(&frame, seq);
-                observed.append(&mut judgement.observed);
-                judged.push((detector.id().clone(), judgement));
-            }
-            if let Some(combiner) = &self.combiner {
-                let mut combined = combiner.combine(&frame, &judged, seq);
-                observed.append(&mut combined.observed);
-                // The members speak through it only; what each thought of a row stays in the scores.
-                for (_, member) in &mut judged {
-                    member.detections.clear();
-                }
-                judged.push((combiner.id().clone(), combined));
-            }
-            for (detector, judgement) in judged {
-                if self.keep.scores {
-                    scored.push(ScoredFrame {
-                        pipeline: self.pipeline.clone(),
-                        detector,
-                        frame: frame.clone(),
-                        scores: judgement.scores.clone(),
-                        tails: judgement.tails.clone(),
-                        alerted: judgement.alerted(),
-                    });
-                }
-                if let Some((_, detections)) = windows.get_mut(&(frame.window.end_ns, frame.window.revision)) {
-                    detections.extend(judgement.detections);
-                }
+            let Said { live, shadow, scored, observed } = self.panel.judge(&self.pipeline, &frame, seq);
+            judged.scored.extend(scored);
+            judged.observed.extend(observed);
+            judged.shadow.extend(shadow);
+            if let Some((_, detections)) = judged.windows.get_mut(&(frame.window.end_ns, frame.window.revision)) {
+                detections.extend(live);
             }
         }
-        Judged { seq, windows: windows.into_values().collect(), scored, frames: kept, observed }
+        judged
     }
 }

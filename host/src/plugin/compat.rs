@@ -8,7 +8,7 @@ use wasmtime::Engine;
 use wasmtime::component::types::Component;
 
 /// The version in `wit/kaminari.wit`.
-pub const API_VERSION: &str = "0.1.1";
+pub const API_VERSION: &str = "0.1.2";
 
 const PACKAGE: &str = "kaminari:plugin/";
 

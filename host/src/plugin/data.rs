@@ -12,7 +12,7 @@ use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceT
 use wasmtime::component::{ComponentType, Linker, Lower, Resource, ResourceType};
 
 /// Name of the interface.
-const INTERFACE: &str = "kaminari:plugin/data@0.1.1";
+const INTERFACE: &str = "kaminari:plugin/data@0.1.2";
 
 /// A list lowered from Arrow's memory.
 struct List<T: ArrowNativeType>(ScalarBuffer<T>);

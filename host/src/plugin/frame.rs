@@ -19,7 +19,7 @@ const IDLE_FRAMES: u32 = 16;
 /// Of the detectors of one thread.
 #[derive(Default)]
 pub struct FrameScorer {
-    models: Arc<Models>,
+    models: Mutex<Arc<Models>>,
     levels: Mutex<BTreeMap<String, Level>>,
 }
 
@@ -75,9 +75,15 @@ impl FrameScores {
 }
 
 impl FrameScorer {
-    /// For the plugins of a host.
-    pub(super) fn new(models: Arc<Models>) -> Self {
-        Self { models, levels: Mutex::default() }
+    /// For plugins that were granted some of these models.
+    pub fn new(models: Arc<Models>) -> Self {
+        Self { models: Mutex::new(models), levels: Mutex::default() }
+    }
+
+    /// Those of the next plan: nothing that was prepared for the ones before is of use.
+    pub fn succeed(&self, models: Arc<Models>) {
+        *self.models.lock().unwrap_or_else(PoisonError::into_inner) = models;
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The scores of a frame; the same for all detectors that it is shown to.
@@ -91,7 +97,8 @@ impl FrameScorer {
             return scores.clone();
         }
         level.learn();
-        let scores = Arc::new(level.score(&self.models, frame));
+        let models = self.models.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let scores = Arc::new(level.score(&models, frame));
         level.last = Some((frame.clone(), scores.clone()));
         scores
     }

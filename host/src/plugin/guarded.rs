@@ -43,15 +43,15 @@ pub struct Unanswered {
 
 /// See the module. Belongs to one thread.
 pub struct Guarded {
-    plugin: Arc<LoadedPlugin>,
-    of: Use,
-    instance: Option<PluginInstance>,
+    pub(super) plugin: Arc<LoadedPlugin>,
+    pub(super) of: Use,
+    pub(super) instance: Option<PluginInstance>,
     supervisor: Supervisor,
     /// What it knew when it was last asked.
-    memory: Option<Memory>,
-    buckets: Buckets,
+    pub(super) memory: Option<Memory>,
+    pub(super) buckets: Buckets,
     snapshot_faults: u32,
-    status: Arc<Status>,
+    pub(super) status: Arc<Status>,
 }
 
 impl Guarded {
@@ -216,6 +216,7 @@ impl Guarded {
         .increment(rows as u64);
         self.status.dead_lettered.fetch_add(rows as u64, Ordering::Relaxed);
         if let Some(error) = &unanswered.cause {
+            self.status.errors.fetch_add(1, Ordering::Relaxed);
             self.status.failed(error.to_string(), false);
             tracing::error!(
                 plugin = &**self.plugin.label(), user = &*self.of.user, pipeline = &*self.of.pipeline,
@@ -278,32 +279,6 @@ impl Guarded {
                  loaded again: a restart will find what was saved before"
             );
         }
-    }
-
-    /// Goes on with what one of its plugin has saved. `Err`: why it begins anew.
-    pub fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        let memory = Memory::read(saved, &self.plugin.info().name)?;
-        let own = memory.version > 0 || !memory.bytes.is_empty();
-        if own
-            && let Some(instance) = &mut self.instance
-            && let Err(error) = instance.restore(memory.version, &memory.bytes)
-        {
-            // The next call makes a fresh one.
-            self.instance = None;
-            self.status.failed(error.to_string(), error.kind.is_fatal());
-            return Err(error.to_string());
-        }
-        // Only then: who begins anew does so without his buckets, too.
-        if !memory.buckets.is_empty()
-            && let Err(error) = self.buckets.restore(&memory.buckets)
-        {
-            self.instance = None;
-            return Err(error.to_string());
-        }
-        if own {
-            self.memory = Some(Memory { buckets: Vec::new(), ..memory });
-        }
-        Ok(())
     }
 
     fn gauge_quarantine(&self, on: bool) {

@@ -4,7 +4,6 @@
 use super::bindings::kaminari::plugin;
 use super::cache::{Cache, sha256_hex};
 use super::error::PluginError;
-use super::frame::FrameScorer;
 use super::instance::State;
 use super::limits::TICK;
 use super::loaded::{Linked, LoadedPlugin};
@@ -52,13 +51,13 @@ impl PluginHost {
         &self.statuses
     }
 
-    /// Scores frames ahead, for the detectors of one thread.
-    pub fn frame_scorer(&self) -> Arc<FrameScorer> {
-        Arc::new(FrameScorer::new(self.models.clone()))
-    }
-
     /// Reads, checks, compiles (or takes from the cache) and describes a plugin. Runs none of its logic.
     pub fn load(&self, plan: &PluginPlan) -> Result<Arc<LoadedPlugin>, PluginError> {
+        self.load_with(plan, self.models.clone())
+    }
+
+    /// The same with other models than the host's own: those of the next plan.
+    pub fn load_with(&self, plan: &PluginPlan, models: Arc<Models>) -> Result<Arc<LoadedPlugin>, PluginError> {
         let (id, path) = (plan.id.clone(), plan.path.clone());
         let wasm = std::fs::read(&plan.path).map_err(|source| PluginError::Read {
             id: id.clone(),
@@ -92,7 +91,7 @@ impl PluginHost {
                 compat::API_VERSION
             ),
         })?;
-        LoadedPlugin::describe(plan, linked, api_version, digest, self).map(Arc::new)
+        LoadedPlugin::describe(plan, linked, api_version, digest, (self, models)).map(Arc::new)
     }
 }
 

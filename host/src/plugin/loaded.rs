@@ -78,7 +78,7 @@ impl LoadedPlugin {
         linked: Linked,
         api_version: String,
         digest: String,
-        host: &PluginHost,
+        (host, models): (&PluginHost, Arc<Models>),
     ) -> Result<Self, PluginError> {
         // Not known yet: called by the config's name for it until it has told its own.
         let label: Arc<str> = plan.id.clone();
@@ -99,7 +99,7 @@ impl LoadedPlugin {
             limits: plan.limits,
             pre: linked.pre,
             exports: linked.exports,
-            models: host.models().clone(),
+            models,
             granted: Vec::new(),
             buckets: Vec::new(),
             metrics: Arc::new(OwnMetrics::new(0)),
@@ -157,6 +157,11 @@ impl LoadedPlugin {
     /// What each instance may use.
     pub fn limits(&self) -> &PluginLimits {
         &self.limits
+    }
+
+    /// The models that it was granted.
+    pub fn models(&self) -> &Models {
+        &self.models
     }
 
     /// Names of the models that the operator granted it.

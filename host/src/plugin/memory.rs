@@ -1,6 +1,7 @@
 //! What a plugin has saved, as it lies in a checkpoint: a line of JSON that says whose it is, then the plugin's own bytes, then
 //! the buckets that the host keeps for it.
 
+use super::handover::NotRestored;
 use serde::{Deserialize, Serialize};
 
 /// What an instance of a plugin knew.
@@ -37,14 +38,16 @@ impl Memory {
     }
 
     /// Refused: what is not a plugin's, or another one's.
-    pub(super) fn read(saved: &[u8], plugin: &str) -> Result<Self, String> {
-        let end = saved.iter().position(|&b| b == b'\n').ok_or("it has no header")?;
-        let header: Header = serde_json::from_slice(&saved[..end]).map_err(|e| format!("its header is none: {e}"))?;
+    pub(super) fn read(saved: &[u8], plugin: &str) -> Result<Self, NotRestored> {
+        let damaged = |why: &str| NotRestored::Damaged(why.to_owned());
+        let end = saved.iter().position(|&b| b == b'\n').ok_or_else(|| damaged("it has no header"))?;
+        let header: Header =
+            serde_json::from_slice(&saved[..end]).map_err(|e| damaged(&format!("its header is none: {e}")))?;
         if header.plugin != plugin {
-            return Err(format!("it is that of the plugin {:?}", header.plugin));
+            return Err(NotRestored::Another { of: header.plugin });
         }
         let rest = &saved[end + 1..];
-        let own = rest.len().checked_sub(header.buckets).ok_or("it ends before its buckets do")?;
+        let own = rest.len().checked_sub(header.buckets).ok_or_else(|| damaged("it ends before its buckets do"))?;
         let (bytes, buckets) = rest.split_at(own);
         let (bytes, buckets) = (bytes.to_vec(), buckets.to_vec());
         Ok(Self { plugin: header.plugin, version: header.state_version, bytes, buckets })
@@ -53,17 +56,19 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    use super::Memory;
+    use super::{Memory, NotRestored};
 
     #[test]
     fn only_its_own() {
         let memory =
             Memory { plugin: "ewma".into(), version: 3, bytes: b"\n{}\0\n".to_vec(), buckets: b"\nb".to_vec() };
-        assert_eq!(Memory::read(&memory.write(), "ewma"), Ok(memory.clone()));
-        assert!(Memory::read(&memory.write(), "cusum").is_err());
+        assert_eq!(Memory::read(&memory.write(), "ewma").unwrap(), memory);
+        assert!(matches!(Memory::read(&memory.write(), "cusum"), Err(NotRestored::Another { of }) if of == "ewma"));
         let before = Memory { plugin: "ewma".into(), version: 3, bytes: b"x".to_vec(), buckets: Vec::new() };
-        assert_eq!(Memory::read(b"{\"plugin\":\"ewma\",\"state_version\":3}\nx", "ewma"), Ok(before));
-        assert!(Memory::read(b"{\"plugin\":\"ewma\",\"state_version\":3,\"buckets\":2}\nx", "ewma").is_err());
-        assert!(Memory::read(b"", "ewma").is_err() && Memory::read(b"\n", "ewma").is_err());
+        assert_eq!(Memory::read(b"{\"plugin\":\"ewma\",\"state_version\":3}\nx", "ewma").unwrap(), before);
+        let early = &b"{\"plugin\":\"ewma\",\"state_version\":3,\"buckets\":2}\nx"[..];
+        for damaged in [early, b"", b"\n"] {
+            assert!(matches!(Memory::read(damaged, "ewma"), Err(NotRestored::Damaged(_))));
+        }
     }
 }

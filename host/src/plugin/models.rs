@@ -34,6 +34,29 @@ impl Models {
         self.slot(name).map(|slot| (slot.model, slot.revision))
     }
 
+    /// Those of these names, at the same revisions. Later swaps here are not seen there.
+    pub fn only(&self, names: &[Arc<str>]) -> Self {
+        let slots = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Self(RwLock::new(
+            slots.iter().filter(|(name, _)| names.contains(name)).map(|(n, s)| (n.clone(), s.clone())).collect(),
+        ))
+    }
+
+    /// Takes a model over from another plan, with its backend. False: it is not there.
+    pub fn adopt(&self, name: &str, from: &Models) -> bool {
+        let Some(slot) = from.slot(name) else { return false };
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), slot);
+        true
+    }
+
+    /// True when both have the same model of that name, or neither has one.
+    pub fn same(&self, other: &Models, name: &str) -> bool {
+        match (self.slot(name), other.slot(name)) {
+            (Some(a), Some(b)) => Arc::ptr_eq(&a.model, &b.model),
+            (a, b) => a.is_none() && b.is_none(),
+        }
+    }
+
     pub(super) fn slot(&self, name: &str) -> Option<Slot> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }

@@ -37,6 +37,8 @@ pub struct Status {
     pub faults: AtomicU64,
     /// Instances made after a fault.
     pub restarts: AtomicU64,
+    /// Calls that came to nothing, tried again or not.
+    pub errors: AtomicU64,
     /// Rows or frames that were not looked at.
     pub dead_lettered: AtomicU64,
     health: Mutex<(Health, Option<String>)>,
@@ -114,6 +116,7 @@ impl Statuses {
             user: user.clone(),
             faults: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
             dead_lettered: AtomicU64::new(0),
             health: Mutex::new((Health::Running, None)),
         });

@@ -1,8 +1,14 @@
 //! A running engine and its next plan. Comes in: a trigger (a file that changed, a signal, a request); goes out: the new plan in
 //! force, or the old one untouched and the reason. Refused: a second reload while one is running.
 
+mod engine;
+mod folders;
+mod probation;
 mod report;
+pub mod stable;
+pub mod watch;
 
+pub use engine::Engine;
 pub use report::{Outcome, Report, Trigger};
 
 use crate::config::Plan;

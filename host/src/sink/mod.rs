@@ -13,12 +13,11 @@ pub mod worker;
 use crate::config::Component;
 use crate::config::registry::ComponentDef;
 use crate::model::incident::IncidentEvent;
-use crate::model::{Content, Output};
+use crate::model::{Content, Output, PlanDigest};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Takes output away. Blocking: every sink has a thread of its own ([`worker::SinkWorker`]).
 pub trait Sink: Send {
@@ -49,7 +48,7 @@ pub trait Sink: Send {
 pub const SINKS: &[ComponentDef] = &[stdout::DEF, file::DEF, kafka::DEF];
 
 /// The sink that `component` describes; `plan_digest` goes where its output names the plan.
-pub fn build(component: &Component, plan_digest: &Arc<str>) -> Result<Box<dyn Sink>, SinkError> {
+pub fn build(component: &Component, plan_digest: &PlanDigest) -> Result<Box<dyn Sink>, SinkError> {
     match component.kind {
         "stdout" => Ok(Box::new(stdout::StdoutSink::new(body(component)?))),
         "file" => Ok(Box::new(file::FileSink::open(body(component)?)?)),
@@ -65,6 +64,11 @@ pub fn build(component: &Component, plan_digest: &Arc<str>) -> Result<Box<dyn Si
 pub fn content(component: &Component) -> Content {
     let written = component.body.get("content").filter(|_| component.kind == "kafka");
     written.and_then(|content| Content::deserialize(content.clone()).ok()).unwrap_or_default()
+}
+
+/// True when two of its kind cannot be open at once.
+pub fn holds_alone(component: &Component) -> bool {
+    component.kind == "kafka" && component.body.contains_key("spool")
 }
 
 /// The events of an output; for sinks that take nothing else.

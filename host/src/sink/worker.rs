@@ -1,8 +1,8 @@
 //! A thread per sink: a bounded queue, retries with backoff, and a count and a log line for whatever was not delivered.
 //! Who hands over chooses how long to wait for a sink that does not keep up: a moment, never, or as long as it takes.
 
-use super::Sink;
 use super::confess::{Confessor, Loss};
+use super::{Sink, SinkError};
 use crate::model::{Content, Output};
 use crate::telemetry::SINK_DELIVERED;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, bounded, unbounded};
@@ -17,6 +17,10 @@ const SEND_WAIT: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(200);
 /// Most deliveries of flow records that wait: each is up to 1.5 MB.
 const FLOW_QUEUE: usize = 32;
+/// A sink that takes another's place and cannot be made is tried again so often.
+const MAKE_AGAIN: Duration = Duration::from_secs(1);
+/// A sink that is to go has so much time for what it has.
+const RETIRE: Duration = Duration::from_secs(30);
 /// A line in the log so often while one delivery is tried without end.
 const REMIND: Duration = Duration::from_secs(60);
 
@@ -72,6 +76,22 @@ struct Shared {
     pending: AtomicUsize,
     /// Something that was sent patiently has not been delivered: no barrier is answered from then on.
     gap: AtomicBool,
+    /// It is to go: nobody shall wait for it.
+    leaving: AtomicBool,
+}
+
+/// Makes a sink, as often as it takes.
+pub type MakeSink = Box<dyn FnMut() -> Result<Box<dyn Sink>, SinkError> + Send>;
+
+/// Tells a sink that takes another's place to begin, with the one that was there before.
+pub struct Begin(Sender<Option<Arc<SinkHandle>>>);
+
+impl Begin {
+    /// Returns at once.
+    pub fn begin(self, before: Option<Arc<SinkHandle>>) {
+        // A thread that is gone was told why.
+        let _ = self.0.send(before);
+    }
 }
 
 /// The thread's side.
@@ -109,6 +129,39 @@ impl SinkWorker {
     /// The same with other times.
     pub fn spawn_with(id: Arc<str>, sink: Box<dyn Sink>, capacity: usize, retry: Retry) -> SinkHandle {
         let content = sink.content();
+        Self::start(id, content, capacity, retry, move |_| Some(sink))
+    }
+
+    /// A sink that takes the place of another: what is handed over waits in its queue until the one before has delivered what
+    /// it has, or gives up; only then it is made, because two may not share a file. It begins when told; never told, it was not
+    /// there.
+    pub fn spawn_after(id: Arc<str>, content: Content, capacity: usize, mut make: MakeSink) -> (SinkHandle, Begin) {
+        let (begin, begun) = bounded::<Option<Arc<SinkHandle>>>(1);
+        let name = id.clone();
+        let handle = Self::start(id, content, capacity, Retry::default(), move |stop| {
+            let before = begun.recv().ok()?;
+            before.into_iter().for_each(SinkHandle::retire);
+            loop {
+                let error = match make() {
+                    Ok(sink) => return Some(sink),
+                    Err(error) => error,
+                };
+                tracing::error!(component_id = &*name, "cannot begin, trying again: {error}");
+                if let Err(RecvTimeoutError::Disconnected) = stop.recv_timeout(MAKE_AGAIN) {
+                    return None;
+                }
+            }
+        });
+        (handle, Begin(begin))
+    }
+
+    fn start(
+        id: Arc<str>,
+        content: Content,
+        capacity: usize,
+        retry: Retry,
+        make: impl FnOnce(&Receiver<()>) -> Option<Box<dyn Sink>> + Send + 'static,
+    ) -> SinkHandle {
         let most = if content == Content::Flows { FLOW_QUEUE } else { usize::MAX };
         let (slots, taken) = bounded(capacity.clamp(1, most));
         let (queue, incoming) = unbounded();
@@ -116,19 +169,24 @@ impl SinkWorker {
         let (finished, done) = bounded(1);
         let shared = Arc::new(Shared::default());
         let confessor = Arc::new(Confessor::new(id.clone()));
-        let worker = SinkWorker {
-            sink,
-            retry,
-            shared: shared.clone(),
-            confessor: confessor.clone(),
-            stop: stopped,
-            finish_by: None,
-            closed: false,
-        };
+        let (theirs, ours) = (shared.clone(), confessor.clone());
         thread::Builder::new()
             .name(format!("sink-{id}"))
             .spawn(move || {
-                worker.run(&incoming, &taken);
+                let (shared, confessor, stop) = (theirs, ours, stopped);
+                match make(&stop) {
+                    Some(sink) => {
+                        let worker =
+                            SinkWorker { sink, retry, shared, confessor, stop, finish_by: None, closed: false };
+                        worker.run(&incoming, &taken);
+                    }
+                    // It never came to be: what waits is lost, and nobody asks for a barrier any more.
+                    None => incoming.try_iter().for_each(|item| {
+                        if let Item::Output { output, .. } = item {
+                            confessor.confess(&Loss { output: &output, reason: STOPPED.0, why: STOPPED.1 });
+                        }
+                    }),
+                }
                 // The handle may have stopped waiting.
                 let _ = finished.send(());
             })
@@ -327,7 +385,7 @@ impl SinkHandle {
     fn wait_for_room(&self, give_up: &dyn Fn() -> bool) -> Result<(), SendTimeoutError<()>> {
         loop {
             match self.slots.send_timeout((), SEND_WAIT) {
-                Err(SendTimeoutError::Timeout(())) if !give_up() => {}
+                Err(SendTimeoutError::Timeout(())) if !give_up() && !self.shared.leaving.load(Ordering::SeqCst) => {}
                 result => return result,
             }
         }
@@ -340,6 +398,31 @@ impl SinkHandle {
         // A worker that has ended drops it unanswered.
         let _ = self.queue.send(Item::Barrier(answer));
         answered
+    }
+
+    /// The configuration has it no more: whoever waits for room gives up, what it has is delivered with some patience, and the
+    /// thread ends. Waits for it.
+    pub fn retire(self: Arc<Self>) {
+        self.shared.leaving.store(true, Ordering::SeqCst);
+        let until = Instant::now() + RETIRE;
+        let mut last = self;
+        let handle = loop {
+            last = match Arc::try_unwrap(last) {
+                Ok(handle) => break Some(handle),
+                Err(shared) if Instant::now() >= until => {
+                    // Somebody is stuck with it; its thread ends when they let go.
+                    drop(shared);
+                    break None;
+                }
+                Err(shared) => shared,
+            };
+            thread::sleep(Duration::from_millis(20));
+        };
+        let Some(handle) = handle else { return };
+        while handle.shared.pending.load(Ordering::Relaxed) > 0 && Instant::now() < until {
+            thread::sleep(Duration::from_millis(20));
+        }
+        handle.finish();
     }
 
     /// Delivers what is queued, flushes and ends the thread; gives up on a sink that is stuck.

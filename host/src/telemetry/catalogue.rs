@@ -148,6 +148,9 @@ catalogue! {
     PLUGIN_SERIES_REFUSED = "kaminari_plugin_series_refused_total", Counter, ["plugin"];
     /// Bytes that plugins keep in buckets of the host.
     PLUGIN_STATE_BYTES = "kaminari_plugin_state_bytes", Gauge, ["plugin", "pipeline"];
+    /// State of plugins offered to their successors at reloads, by outcome: restored, migrated, reset (the successor has begun
+    /// anew), refused (the change was).
+    PLUGIN_STATE_HANDOVERS = "kaminari_plugin_state_handovers_total", Counter, ["plugin", "pipeline", "outcome"];
     /// Rows offered to a model, by outcome: scored, non_finite (a feature was not a number).
     INFERENCE_ROWS = "kaminari_inference_rows_total", Counter, ["model", "outcome"];
     /// Seconds per batch of rows scored; models scored together share the time equally.
@@ -195,6 +198,22 @@ catalogue! {
     SINK_SPOOLED = "kaminari_sink_spooled_total", Counter, ["component_id"];
     /// Bytes in a sink's spool file that the brokers do not have yet.
     SINK_SPOOL_BYTES = "kaminari_sink_spool_bytes", Gauge, ["component_id"];
+    /// Always 1; the digest of the configuration in force is in the label.
+    CONFIG_INFO = "kaminari_config_info", Gauge, ["digest"];
+    /// 1 for each plugin in use; which one is in the labels.
+    PLUGIN_INFO = "kaminari_plugin_info", Gauge, ["plugin", "version", "digest", "api"];
+    /// 1 when the last reload of the configuration was applied or had nothing to change; 0 when it was refused or failed.
+    CONFIG_LAST_RELOAD_SUCCESSFUL = "kaminari_config_last_reload_successful", Gauge, [];
+    /// When the configuration was last applied or found unchanged, Unix seconds.
+    CONFIG_LAST_RELOAD_SUCCESS = "kaminari_config_last_reload_success_timestamp_seconds", Gauge, [];
+    /// Reloads of the configuration, by who asked (watch, signal, api, rollback, probation) and how it ended (applied,
+    /// unchanged, refused, failed).
+    CONFIG_RELOADS = "kaminari_config_reloads_total", Counter, ["trigger", "outcome"];
+    /// Seconds from the request to reload until it was decided.
+    CONFIG_RELOAD_DURATION = "kaminari_config_reload_duration_seconds", Histogram, ["outcome"];
+    /// HTTP requests that were turned away, by reason: no_token, wrong_token, no_token_file (what every token is compared with
+    /// cannot be read), origin (a page of another site asked for a change).
+    API_REFUSED = "kaminari_api_refused_requests_total", Counter, ["reason"];
     /// User and system CPU seconds of the process.
     PROCESS_CPU_SECONDS = "process_cpu_seconds_total", Gauge, [];
     /// Resident memory, bytes.

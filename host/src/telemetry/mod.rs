@@ -2,8 +2,10 @@
 //! the end of a run. Labels never hold an IP address.
 
 pub mod catalogue;
+mod info;
 pub mod logging;
 mod recorder;
 
 pub use catalogue::*;
+pub use info::{render, set_info};
 pub use recorder::install;

@@ -135,7 +135,7 @@ fn what_hangs_or_breaks_over_saved_state_begins_anew() {
         [("loop", "missed its deadline of 5000 ms"), ("trap", "trapped: "), ("memory", "ran out of memory")]
     {
         let mut used = Used::new(&tight("hostile"), Role::Detector, &does(what, "restore")).unwrap();
-        let why = used.guarded.restore(&saved).unwrap_err();
+        let why = used.guarded.restore(&saved).unwrap_err().to_string();
         assert!(why.starts_with(&format!("plugin hostile@0.1.0: `restore` {said}")), "{why}");
         assert_eq!(used.judges().scores.len(), ROWS, "a fresh one answers");
     }

@@ -3,7 +3,7 @@
 
 use super::delivery::Broken;
 use super::factory::Factory;
-use super::task::Task;
+use super::task::{Sections, Task};
 use super::transaction::Transaction;
 use crate::source::kafka::{Messages, Start, TopicPartition};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -25,8 +25,12 @@ pub(super) enum ToCrew {
         task: u64,
         commit: bool,
         at_most: Duration,
-        done: Sender<()>,
+        done: Sender<Option<Sections>>,
     },
+    /// What the task knows.
+    Knows(u64, Sender<Sections>),
+    /// Tasks to come are made by this one; pipelines that it has no more end now.
+    Factory(Arc<Factory>),
 }
 
 /// A task to be made.
@@ -34,6 +38,8 @@ pub(super) struct Opening {
     pub(super) task: u64,
     pub(super) starts: Vec<Start>,
     pub(super) transaction: Option<Transaction>,
+    /// What the task before it knew, where no checkpoint has it.
+    pub(super) known: Option<Sections>,
     pub(super) gauges: Arc<Gauges>,
 }
 
@@ -53,13 +59,14 @@ pub(super) struct Again {
 }
 
 /// Runs until the reading thread hangs up.
-pub(super) fn work(factory: &Factory, input: &Receiver<ToCrew>, again: &Sender<Again>) {
+pub(super) fn work(factory: Arc<Factory>, input: &Receiver<ToCrew>, again: &Sender<Again>) {
+    let mut factory = factory;
     let mut tasks: BTreeMap<u64, (Task, Arc<Gauges>)> = BTreeMap::new();
     loop {
         match input.recv_timeout(LOOK) {
             Ok(ToCrew::Open(opening)) => {
-                let Opening { task, starts, transaction, gauges } = *opening;
-                match factory.task(starts, transaction, gauges.delay_ns.clone()) {
+                let Opening { task, starts, transaction, known, gauges } = *opening;
+                match factory.task(starts, transaction, known, gauges.delay_ns.clone()) {
                     Ok(made) => drop(tasks.insert(task, (made, gauges))),
                     Err(message) => drop(again.send(Again { task, broken: Broken::new("build", message) })),
                 }
@@ -76,11 +83,17 @@ pub(super) fn work(factory: &Factory, input: &Receiver<ToCrew>, again: &Sender<A
                 }
             }
             Ok(ToCrew::Close { task, commit, at_most, done }) => {
-                if let Some((task, _)) = tasks.remove(&task) {
-                    task.close(commit, at_most);
-                }
+                let known = tasks.remove(&task).and_then(|(task, _)| task.close(commit, at_most));
                 // Who asked may have stopped waiting.
-                let _ = done.send(());
+                let _ = done.send(known);
+            }
+            Ok(ToCrew::Knows(task, tell)) => {
+                let known = tasks.get_mut(&task).map(|(task, _)| task.known()).unwrap_or_default();
+                let _ = tell.send(known);
+            }
+            Ok(ToCrew::Factory(next)) => {
+                tasks.values_mut().for_each(|(task, _)| task.only(next.pipelines()));
+                factory = next;
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
@@ -88,12 +101,10 @@ pub(super) fn work(factory: &Factory, input: &Receiver<ToCrew>, again: &Sender<A
         let broken: Vec<(u64, Broken)> =
             tasks.iter_mut().filter_map(|(id, (task, _))| Some((*id, task.tend().err()?))).collect();
         for (id, broken) in broken {
-            if let Some((task, _)) = tasks.remove(&id) {
-                task.close(false, Duration::ZERO);
-            }
+            drop(tasks.remove(&id).and_then(|(task, _)| task.close(false, Duration::ZERO)));
             // The reading thread is gone only when all ends.
             let _ = again.send(Again { task: id, broken });
         }
     }
-    tasks.into_values().for_each(|(task, _)| task.close(false, Duration::ZERO));
+    tasks.into_values().for_each(|(task, _)| drop(task.close(false, Duration::ZERO)));
 }

@@ -1,21 +1,20 @@
 //! Makes tasks: everything that a partition's pipelines need, each time it begins.
 
-use super::super::build::build_pipeline;
-use super::super::judges::Judges;
+use super::super::assemble::Shop;
+use super::super::gate::Vote;
 use super::super::outlet::{Outlet, Patient};
 use super::super::reading::Reading;
 use super::delivery::Delivery;
 use super::lane::Lane;
-use super::letters::{DeadLetters, Letters, Post};
+use super::letters::{DeadLetters, Post};
 use super::outlet::InTransaction;
-use super::task::{Parts, Task};
+use super::plan::LogParts;
+use super::task::{Parts, Sections, Task};
 use super::transaction::{Transaction, TransactionSettings};
-use crate::checkpoint::Store;
-use crate::config::Plan;
-use crate::model::KeyLevel;
-use crate::sink::kafka::KafkaSinkConfig;
+use crate::config::OnStateMismatch;
+use crate::model::{Handover, PlanDigest};
 use crate::sink::worker::SinkHandle;
-use crate::source::kafka::{Context, KafkaConfig, Start, TopicPartition};
+use crate::source::kafka::{Context, Start, TopicPartition};
 use rdkafka::consumer::BaseConsumer;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -24,40 +23,69 @@ use std::time::Duration;
 
 /// See the module.
 pub(in crate::pipeline) struct Factory {
-    /// With one window worker: a task is one thread's.
-    pub(in crate::pipeline) plan: Plan,
     pub(in crate::pipeline) source: Arc<str>,
-    pub(in crate::pipeline) config: KafkaConfig,
+    pub(in crate::pipeline) parts: LogParts,
     pub(in crate::pipeline) settings: TransactionSettings,
-    /// Pipelines that read the source.
-    pub(in crate::pipeline) pipelines: Vec<Arc<str>>,
-    pub(in crate::pipeline) judges: Arc<Judges>,
     /// Sinks that have a queue.
     pub(in crate::pipeline) sinks: BTreeMap<Arc<str>, Arc<SinkHandle>>,
-    /// Sinks whose records go into the task's transaction.
-    pub(in crate::pipeline) in_transaction: BTreeMap<Arc<str>, KafkaSinkConfig>,
-    pub(in crate::pipeline) letters: Option<Arc<Letters>>,
-    pub(in crate::pipeline) store: Option<Arc<Store>>,
     pub(in crate::pipeline) consumer: Arc<BaseConsumer<Context>>,
     pub(in crate::pipeline) stop: Arc<AtomicBool>,
     pub(in crate::pipeline) panicked: Arc<AtomicBool>,
 }
 
 impl Factory {
+    /// The next one of the same source: other pipelines, the same session.
+    pub(super) fn succeed(&self, parts: LogParts, sinks: BTreeMap<Arc<str>, Arc<SinkHandle>>) -> Self {
+        Self {
+            source: self.source.clone(),
+            parts,
+            settings: self.settings.clone(),
+            sinks,
+            consumer: self.consumer.clone(),
+            stop: self.stop.clone(),
+            panicked: self.panicked.clone(),
+        }
+    }
+
+    /// Whether its detectors can go on with what those of a task know. Err: the reason of one that cannot, and must.
+    pub(super) fn tries(&self, known: &Sections) -> Vote {
+        let mut notes = Vec::new();
+        for id in &self.parts.pipelines {
+            let plan = &self.parts.plan;
+            let Some(pipeline) = plan.pipelines.get(id).filter(|p| !p.is_forward()) else { continue };
+            let detectors = self.parts.judges.all_detectors(plan, pipeline);
+            let detectors = detectors.map_err(|p| p.into_iter().map(|p| p.message).collect::<Vec<_>>().join("; "))?;
+            for mut detector in detectors {
+                let Some(memory) = known.get(&format!("{id}/detector/{}", detector.id())) else { continue };
+                let Err(error) = detector.restore(memory) else { continue };
+                let resets =
+                    plan.detectors.get(detector.id()).is_some_and(|d| d.on_state_mismatch == OnStateMismatch::Reset);
+                let text = format!("detector `{}` of pipeline `{id}`", detector.id());
+                if !resets {
+                    detector.count_handover(Handover::Refused);
+                    return Err(format!("{text} cannot go on with what its predecessor knew: {error}"));
+                }
+                detector.count_handover(Handover::Reset);
+                notes.push(format!("{text} begins anew: {error}"));
+            }
+        }
+        Ok(notes)
+    }
+
     pub(super) fn source(&self) -> &Arc<str> {
         &self.source
     }
 
     pub(super) fn pipelines(&self) -> &[Arc<str>] {
-        &self.pipelines
+        &self.parts.pipelines
     }
 
     pub(super) fn is_keyed(&self) -> bool {
-        self.config.keyed
+        self.parts.config.keyed
     }
 
     pub(super) fn queue_bytes(&self) -> usize {
-        self.config.queue_bytes
+        self.parts.config.queue_bytes
     }
 
     pub(super) fn settings(&self) -> &TransactionSettings {
@@ -71,16 +99,16 @@ impl Factory {
     /// Threads of the crew. Without keys all partitions share windows, and so one thread.
     pub(super) fn threads(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        if self.is_keyed() { self.config.threads.unwrap_or(cores).max(1) } else { 1 }
+        if self.is_keyed() { self.parts.config.threads.unwrap_or(cores).max(1) } else { 1 }
     }
 
     pub(super) fn is_exactly_once(&self) -> bool {
-        self.config.exactly_once
+        self.parts.config.exactly_once
     }
 
     /// The transactional id of a task. It begins with the group's name, so that one prefixed ACL does.
     pub(super) fn transactional_id(&self, partitions: &[TopicPartition]) -> String {
-        let group = &self.config.group;
+        let group = &self.parts.config.group;
         match partitions {
             [only] if self.is_keyed() => format!("{group}.{}.{}.{}", self.source, only.topic, only.partition),
             _ => format!("{group}.{}.all", self.source),
@@ -92,19 +120,21 @@ impl Factory {
         &self,
         starts: Vec<Start>,
         transaction: Option<Transaction>,
+        known: Option<Sections>,
         delay_ns: Arc<AtomicU64>,
     ) -> Result<Task, String> {
         let transaction = transaction.map(|t| Arc::new(Mutex::new(t)));
-        let reading = Reading::new(Some(&self.judges), &self.source, &self.config.decode).map_err(|e| e.to_string())?;
+        let reading = Reading::new(Some(&self.parts.judges), &self.source, &self.parts.config.decode)
+            .map_err(|e| e.to_string())?;
         let nexts: Vec<i64> = starts.iter().map(|s| s.next).collect();
         let (mut lanes, mut flows) = (Vec::new(), Vec::new());
         let mut waited_for: BTreeMap<Arc<str>, Arc<SinkHandle>> = BTreeMap::new();
-        for id in &self.pipelines {
-            let pipeline = self.plan.pipelines.get(id).ok_or_else(|| format!("there is no pipeline {id:?}"))?;
+        for id in &self.parts.pipelines {
+            let pipeline = self.parts.plan.pipelines.get(id).ok_or_else(|| format!("there is no pipeline {id:?}"))?;
             let mut outlets: Vec<Box<dyn Outlet>> = Vec::new();
             for sink in &pipeline.sinks {
-                if let Some((config, transaction)) = self.in_transaction.get(sink).zip(transaction.as_ref()) {
-                    let digest = Arc::from(self.plan.digest.as_str());
+                if let Some((config, transaction)) = self.parts.in_transaction.get(sink).zip(transaction.as_ref()) {
+                    let digest = PlanDigest::from(self.parts.plan.digest.as_str());
                     outlets.push(Box::new(InTransaction::new(sink, config, digest, transaction.clone())?));
                 } else if let Some(handle) = self.sinks.get(sink) {
                     waited_for.insert(sink.clone(), handle.clone());
@@ -115,10 +145,9 @@ impl Factory {
                 flows.extend(outlets);
                 continue;
             }
-            let levels: Vec<KeyLevel> =
-                pipeline.keys.iter().copied().filter(|k| self.plan.judges(pipeline, k.kind)).collect();
-            let judges = || self.judges.detectors(&self.plan, pipeline);
-            let built = build_pipeline(&self.plan, pipeline, &levels, Some(&self.judges), judges, None, false)
+            let shop = Shop { plan: &self.parts.plan, judges: Some(&self.parts.judges), live: false, store: None };
+            let built = shop
+                .pipeline(pipeline, None, None)
                 .map_err(|problems| problems.into_iter().map(|p| p.message).collect::<Vec<_>>().join("; "))?;
             // Records as they are leave the task itself, once, whatever pipelines do.
             let (forwarded, told): (Vec<_>, Vec<_>) =
@@ -126,8 +155,8 @@ impl Factory {
             flows.extend(forwarded);
             lanes.push(Lane::new(built, told, &nexts));
         }
-        let letters = self.config.dead_letter_topic.as_ref().and_then(|topic| {
-            let post = match (&transaction, &self.letters) {
+        let letters = self.parts.config.dead_letter_topic.as_ref().and_then(|topic| {
+            let post = match (&transaction, &self.parts.letters) {
                 (Some(transaction), _) => Post::Transaction(transaction.clone()),
                 (None, Some(letters)) => Post::Letters(letters.clone()),
                 (None, None) => return None,
@@ -136,23 +165,24 @@ impl Factory {
         });
         let delivery = Delivery::new(
             &self.source,
-            crate::kafka::brokers(&self.config.brokers),
+            crate::kafka::brokers(&self.parts.config.brokers),
             self.consumer.clone(),
             waited_for.into_values().collect(),
             flows,
-            if transaction.is_some() { None } else { self.letters.clone() },
+            if transaction.is_some() { None } else { self.parts.letters.clone() },
             transaction,
         );
         Ok(Task::resume(Parts {
             source: self.source.clone(),
             starts,
+            known,
             reading,
             lanes,
             delivery,
             letters,
-            store: self.store.clone(),
-            plan_digest: Arc::from(self.plan.digest.as_str()),
-            every: Duration::from_millis(self.config.commit_interval_ms.max(10)),
+            store: self.parts.store.clone(),
+            plan_digest: Arc::from(self.parts.plan.digest.as_str()),
+            every: Duration::from_millis(self.parts.config.commit_interval_ms.max(10)),
             delay_ns,
         }))
     }

@@ -2,8 +2,8 @@
 //! lies in the partitions and on nothing else, so that a restart anywhere can repeat it. In: batches with their positions.
 //! Out: outputs to the outlets, and from which position on everything could be made again.
 
-use super::super::build::BuiltPipeline;
-use super::super::desk::Desk;
+use super::super::assemble::BuiltPipeline;
+use super::super::desk::{Desk, DeskParts};
 use super::super::grouping::Placed;
 use super::super::outlet::Outlet;
 use super::super::router::Meters;
@@ -24,6 +24,7 @@ pub(super) struct Lane {
     /// By the partition's number in the task.
     backlogs: Vec<Backlog>,
     seq: u64,
+    window_ns: u64,
 }
 
 impl Lane {
@@ -31,8 +32,17 @@ impl Lane {
     pub(super) fn new(mut built: BuiltPipeline, outlets: Vec<Box<dyn Outlet>>, starts: &[i64]) -> Self {
         let plan = built.plan;
         let worker = built.workers.remove(0);
-        let followers = (built.followers, None);
-        let desk = Desk::new(&plan.id, built.tracker, outlets, None, followers, 1, true);
+        let desk = Desk::new(DeskParts {
+            pipeline: plan.id.clone(),
+            tracker: built.tracker,
+            outlets,
+            scores: None,
+            followers: built.followers,
+            keeper: None,
+            shadow: built.shadow,
+            workers: 1,
+            live: true,
+        });
         Self {
             ingest: Ingest::of_log(plan.window, catalogue::needs(&plan.features)),
             meters: Meters::new(&plan.id),
@@ -41,6 +51,7 @@ impl Lane {
             desk,
             backlogs: starts.iter().map(|next| Backlog::new(*next)).collect(),
             seq: 0,
+            window_ns: plan.window.size_ns,
         }
     }
 
@@ -92,6 +103,11 @@ impl Lane {
         }
     }
 
+    /// The configuration has it no more.
+    pub(super) fn end(&mut self, reason: &str) {
+        self.desk.end(reason);
+    }
+
     /// Publishes counters.
     pub(super) fn publish(&mut self) {
         self.meters.publish(self.ingest.counts());
@@ -127,9 +143,9 @@ impl Lane {
                 out.insert(format!("{}/{name}", self.id), bytes);
             }
         }
-        for detector in &mut self.worker.detectors {
-            if let Some(memory) = detector.save() {
-                out.insert(format!("{}/detector/{}", self.id, detector.id()), memory);
+        for seat in &mut self.worker.panel.seats {
+            if let Some(memory) = seat.detector.save() {
+                out.insert(format!("{}/detector/{}", self.id, seat.detector.id()), memory);
             }
         }
     }
@@ -145,14 +161,15 @@ impl Lane {
             ("incidents", section("incidents").map(|bytes| tracker.restore(bytes).map_err(|e| e.to_string()))),
             ("levels", section("levels").map(|bytes| self.worker.grouping.restore(bytes))),
         ];
+        tracker.expect_windows_of(self.window_ns);
         for (what, result) in restored {
             if let Some(Err(error)) = result {
                 tracing::error!(pipeline = &*self.id, "the {what} of the checkpoint are not used: {error}");
             }
         }
         let memory = |d: &dyn Detector| saved.get(&format!("{}/detector/{}", self.id, d.id())).cloned();
-        let memories: Vec<_> = self.worker.detectors.iter().map(|d| memory(&**d)).collect();
-        self.worker.restore_detectors(memories);
+        let memories: Vec<_> = self.worker.panel.seats.iter().map(|s| memory(&*s.detector)).collect();
+        self.worker.panel.restore(&self.id, memories);
         match section("tails").map(|bytes| followers.restore(bytes)) {
             Some(Ok(skipped)) => skipped
                 .iter()

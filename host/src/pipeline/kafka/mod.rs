@@ -16,6 +16,8 @@ mod task;
 mod transaction;
 
 pub(super) use factory::Factory;
-pub(super) use letters::Letters;
-pub(super) use plan::{build, is_of_log, only_in_transactions, problems, settings, unreachable};
-pub(super) use reader::run;
+pub(super) use plan::{
+    LogParts, build, is_of_log, is_touched, only_in_transactions, parts, problems, settings, unreachable,
+    unreachable_sinks,
+};
+pub(super) use reader::{Renew, run};

@@ -3,7 +3,7 @@
 use super::super::outlet::Outlet;
 use super::transaction::Transaction;
 use crate::kafka::{Record, brokers, explain};
-use crate::model::{Content, Output};
+use crate::model::{Content, Output, PlanDigest};
 use crate::sink::kafka::{Encoder, KafkaSinkConfig};
 use crate::telemetry::SINK_DELIVERED;
 use metrics::{Counter, counter};
@@ -21,7 +21,7 @@ impl InTransaction {
     pub(super) fn new(
         id: &Arc<str>,
         config: &KafkaSinkConfig,
-        plan_digest: Arc<str>,
+        plan_digest: PlanDigest,
         transaction: Arc<Mutex<Transaction>>,
     ) -> Result<Self, String> {
         let mut encoder = Encoder::new(config, plan_digest);

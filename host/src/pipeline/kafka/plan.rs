@@ -131,12 +131,38 @@ pub(in crate::pipeline) fn unreachable(plan: &Plan) -> Vec<Problem> {
         let client = client(&config.brokers, &config.security, &config.client);
         out.extend(ask(&format!("sources.{}", component.id), client.ok(), &config.brokers, topics));
     }
-    for (component, config) in sinks(plan) {
+    out.extend(unreachable_sinks(plan, &|_| true));
+    out
+}
+
+/// The same of some sinks.
+pub(in crate::pipeline) fn unreachable_sinks(plan: &Plan, which: &dyn Fn(&Arc<str>) -> bool) -> Vec<Problem> {
+    let one = |(component, config): (&Component, KafkaSinkConfig)| {
         let topics = std::iter::once(("topic", config.topic.as_str()));
         let client = client(&config.brokers, &config.security, &config.client);
-        out.extend(ask(&format!("sinks.{}", component.id), client.ok(), &config.brokers, topics));
-    }
-    out
+        ask(&format!("sinks.{}", component.id), client.ok(), &config.brokers, topics)
+    };
+    sinks(plan).filter(|(component, _)| which(&component.id)).flat_map(one).collect()
+}
+
+/// True when the pipelines of a source have to be made anew: something differs that they are made of.
+pub(in crate::pipeline) fn is_touched(
+    old: &Plan,
+    new: &Plan,
+    source: &Arc<str>,
+    same_plugin: &dyn Fn(&str) -> bool,
+) -> bool {
+    let of = |plan: &Plan| -> Vec<PipelinePlan> { readers(plan, source).cloned().collect() };
+    let decodes = new.sources.get(source).and_then(crate::config::records::decoded_by);
+    let detector = |id: &Arc<str>| {
+        old.detectors.get(id) != new.detectors.get(id) || new.detectors.get(id).is_some_and(|d| !same_plugin(&d.plugin))
+    };
+    let pipeline = |p: &PipelinePlan| {
+        super::super::judges::seats(p).iter().any(detector)
+            || p.sinks.iter().any(|id| old.sinks.get(id) != new.sinks.get(id))
+            || p.records.as_ref().is_some_and(|r| !same_plugin(&r.plugin))
+    };
+    of(old) != of(new) || decodes.is_some_and(|plugin| !same_plugin(plugin)) || of(new).iter().any(pipeline)
 }
 
 fn ask<'t>(
@@ -188,6 +214,30 @@ pub(in crate::pipeline) fn build(
 ) -> Result<BuiltLog, BuildError> {
     let config: KafkaConfig = component.config().map_err(|e| BuildError::Input(e.to_string()))?;
     let feed = Feed::open(&component.id, &config).map_err(|e| BuildError::Input(e.to_string()))?;
+    Ok(BuiltLog { feed, parts: parts(plan, component, judges)? })
+}
+
+/// What it takes to make the pipelines of a source each time that a partition begins.
+pub(in crate::pipeline) struct LogParts {
+    pub(in crate::pipeline) config: KafkaConfig,
+    /// With one window worker: a task is one thread's.
+    pub(in crate::pipeline) plan: Plan,
+    /// Pipelines that read the source.
+    pub(in crate::pipeline) pipelines: Vec<Arc<str>>,
+    pub(in crate::pipeline) judges: Arc<Judges>,
+    /// Sinks whose records go into the task's transaction.
+    pub(in crate::pipeline) in_transaction: BTreeMap<Arc<str>, KafkaSinkConfig>,
+    pub(in crate::pipeline) letters: Option<Arc<Letters>>,
+    pub(in crate::pipeline) store: Option<Arc<Store>>,
+}
+
+/// See [`LogParts`].
+pub(in crate::pipeline) fn parts(
+    plan: &Plan,
+    component: &Component,
+    judges: &Arc<Judges>,
+) -> Result<LogParts, BuildError> {
+    let config: KafkaConfig = component.config().map_err(|e| BuildError::Input(e.to_string()))?;
     let settings = settings(&config);
     let letters = (config.dead_letter_topic.is_some() && !config.exactly_once)
         .then(|| Letters::new(&component.id, &settings))
@@ -202,8 +252,7 @@ pub(in crate::pipeline) fn build(
     } else {
         BTreeMap::new()
     };
-    Ok(BuiltLog {
-        feed,
+    Ok(LogParts {
         pipelines: readers(&plan, &component.id).map(|p| p.id.clone()).collect(),
         config,
         judges: judges.clone(),

@@ -1,10 +1,14 @@
 //! The reading thread of a Kafka source. In: events of the group. Out: messages to the crew; partitions are begun, paused
 //! and given back here, and nowhere else.
 
+use super::super::gate::{Gate, Vote};
 use super::committed::Committed;
 use super::crew::{Again, Gauges, Opening, ToCrew, work};
 use super::factory::Factory;
+use super::plan::LogParts;
+use super::task::Sections;
 use super::transaction::{Transaction, TransactionError};
+use crate::sink::worker::SinkHandle;
 use crate::source::kafka::{Event, Feed, Start, TopicPartition};
 use crate::telemetry::{SOURCE_PARTITIONS, SOURCE_PAUSED, SOURCE_POSITIONS_GONE, SOURCE_REBUILDS, WATERMARK_DELAY};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -21,8 +25,20 @@ const LAST_COMMIT: Duration = Duration::from_secs(20);
 const STOPPING: Duration = Duration::from_secs(8);
 /// Pause before something that failed at the brokers is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A task is asked what it knows, and waited for so long.
+const KNOWS: Duration = Duration::from_secs(5);
 /// How often gauges are set.
 const GAUGES: Duration = Duration::from_millis(500);
+
+/// Other pipelines over the same session: made anew from the committed positions, as after every restart.
+pub(in crate::pipeline) struct Renew {
+    pub(in crate::pipeline) parts: LogParts,
+    /// Sinks that have a queue.
+    pub(in crate::pipeline) sinks: BTreeMap<Arc<str>, Arc<SinkHandle>>,
+    pub(in crate::pipeline) gate: Arc<Gate>,
+    /// Told when they run.
+    pub(in crate::pipeline) done: Sender<()>,
+}
 
 /// A task as the reading thread sees it.
 struct Ref {
@@ -31,6 +47,9 @@ struct Ref {
     gauges: Arc<Gauges>,
     paused: bool,
 }
+
+/// What tasks knew, by their partitions.
+type Known = BTreeMap<Vec<TopicPartition>, Sections>;
 
 struct Reader {
     feed: Feed,
@@ -44,7 +63,12 @@ struct Reader {
 }
 
 /// Reads until told to stop; then every task commits where it stands.
-pub(in crate::pipeline) fn run(feed: Feed, factory: Factory, stop: &Arc<AtomicBool>) -> Result<(), String> {
+pub(in crate::pipeline) fn run(
+    feed: Feed,
+    factory: Factory,
+    renewed: &Receiver<Renew>,
+    stop: &Arc<AtomicBool>,
+) -> Result<(), String> {
     let factory = Arc::new(factory);
     let (to_us, again) = unbounded();
     let (mut crew, mut threads): (Vec<_>, Vec<JoinHandle<()>>) = (Vec::new(), Vec::new());
@@ -54,7 +78,7 @@ pub(in crate::pipeline) fn run(feed: Feed, factory: Factory, stop: &Arc<AtomicBo
         crew.push(to_thread);
         let (name, panicked) = (format!("{}-work-{number}", factory.source()), factory.panicked().clone());
         let (factory, to_us) = (factory.clone(), to_us.clone());
-        let thread = super::super::running::spawn(&name, &panicked, move || work(&factory, &input, &to_us));
+        let thread = super::super::running::spawn(&name, &panicked, move || work(factory, &input, &to_us));
         threads.push(thread);
     }
     if let Err(error) = feed.join() {
@@ -72,6 +96,7 @@ pub(in crate::pipeline) fn run(feed: Feed, factory: Factory, stop: &Arc<AtomicBo
     };
     while !stop.load(Ordering::Relaxed) {
         reader.step();
+        renewed.try_iter().for_each(|renew| reader.renew(renew));
     }
     reader.close_all(true, STOPPING);
     reader.show();
@@ -126,6 +151,37 @@ impl Reader {
         }
         self.pause();
         self.show();
+    }
+
+    /// The pipelines of the next plan take over, if all of them can go on with what the present ones know.
+    fn renew(&mut self, renew: Renew) {
+        let Renew { parts, sinks, gate, done } = renew;
+        let next = Arc::new(self.factory.succeed(parts, sinks));
+        let mut vote: Vote = Ok(Vec::new());
+        for (id, task) in &self.tasks {
+            let (tell, told) = bounded(1);
+            let _ = self.crew[task.thread].send(ToCrew::Knows(*id, tell));
+            let known = told.recv_timeout(KNOWS).map_err(|_| "a task does not say what it knows".to_owned());
+            match known.and_then(|known| next.tries(&known)) {
+                Ok(more) => vote.iter_mut().for_each(|notes| notes.extend(more.iter().cloned())),
+                Err(why) => vote = vote.and(Err(why)),
+            }
+        }
+        gate.vote(vote);
+        if !gate.wait() {
+            return;
+        }
+        let groups: Vec<Vec<TopicPartition>> = self.tasks.values().map(|t| t.partitions.clone()).collect();
+        for thread in &self.crew {
+            let _ = thread.send(ToCrew::Factory(next.clone()));
+        }
+        let ids: Vec<u64> = self.tasks.keys().copied().collect();
+        let known = self.close(&ids, true, LAST_COMMIT);
+        self.factory = next;
+        if !groups.is_empty() {
+            self.open_with(groups, true, known);
+        }
+        let _ = done.send(());
     }
 
     /// Partitions are ours. What shares windows begins together: those that flow already go back to where all can begin.
@@ -185,6 +241,11 @@ impl Reader {
     /// Makes a task of each group of partitions, from the committed positions on. Tries until it succeeds or the engine
     /// stops. The group of consumers waits for one answer to what it gave, also where it gave nothing.
     fn open(&mut self, groups: Vec<Vec<TopicPartition>>, flowing: bool) {
+        self.open_with(groups, flowing, BTreeMap::new());
+    }
+
+    /// The same, with what the tasks before knew.
+    fn open_with(&mut self, groups: Vec<Vec<TopicPartition>>, flowing: bool, known: Known) {
         let mut transactions: Vec<Option<Transaction>> = groups.iter().map(|_| None).collect();
         let all: Vec<TopicPartition> = groups.iter().flatten().cloned().collect();
         while !self.stop.load(Ordering::Relaxed) {
@@ -195,7 +256,7 @@ impl Reader {
             }
             let committed = if all.is_empty() { Ok(Vec::new()) } else { self.feed.committed(&all) };
             match committed {
-                Ok(starts) => return self.begin(&groups, transactions, &starts, flowing),
+                Ok(starts) => return self.begin(&groups, transactions, &starts, flowing, known),
                 Err(error) => {
                     self.feed.trouble(&error, "asking for the committed positions");
                     std::thread::sleep(AGAIN);
@@ -237,6 +298,7 @@ impl Reader {
         transactions: Vec<Option<Transaction>>,
         starts: &[Start],
         flowing: bool,
+        mut known: Known,
     ) {
         for (partitions, transaction) in groups.iter().zip(transactions) {
             self.last_task += 1;
@@ -245,7 +307,8 @@ impl Reader {
             // A partition comes back to the thread it was on.
             let thread = partitions.first().map_or(0, |at| at.partition.unsigned_abs() as usize) % self.crew.len();
             let gauges = Arc::new(Gauges::default());
-            let opening = Opening { task, starts: theirs, transaction, gauges: gauges.clone() };
+            let known = known.remove(partitions);
+            let opening = Opening { task, starts: theirs, transaction, known, gauges: gauges.clone() };
             let _ = self.crew[thread].send(ToCrew::Open(Box::new(opening)));
             self.tasks.insert(task, Ref { thread, partitions: partitions.clone(), gauges, paused: false });
         }
@@ -261,24 +324,27 @@ impl Reader {
         self.close(&ids, commit, at_most);
     }
 
-    /// Ends tasks and waits for their last commits.
-    fn close(&mut self, ids: &[u64], commit: bool, at_most: Duration) {
+    /// Ends tasks and waits for their last commits. Gives what they knew, where no checkpoint keeps it.
+    fn close(&mut self, ids: &[u64], commit: bool, at_most: Duration) -> Known {
         let mut waiting = Vec::new();
         for id in ids {
             let Some(task) = self.tasks.remove(id) else { continue };
             let (done, wait) = bounded(1);
             let _ = self.crew[task.thread].send(ToCrew::Close { task: *id, commit, at_most, done });
-            waiting.push(wait);
+            waiting.push((task.partitions, wait));
         }
         let until = Instant::now() + at_most + Duration::from_secs(2);
-        for wait in waiting {
-            if wait.recv_deadline(until).is_err() {
-                tracing::warn!(
+        let mut all = Known::new();
+        for (partitions, wait) in waiting {
+            match wait.recv_deadline(until) {
+                Ok(known) => all.extend(known.map(|known| (partitions, known))),
+                Err(_) => tracing::warn!(
                     component_id = &**self.factory.source(),
                     "a task does not end in time; its windows are made again from the committed positions"
-                );
+                ),
             }
         }
+        all
     }
 
     /// Positions are not there any more: retention was shorter than the time away, or a topic was made anew.

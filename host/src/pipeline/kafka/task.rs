@@ -26,6 +26,9 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// How often counters are published.
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
 
+/// What a task knows, by name.
+pub(super) type Sections = BTreeMap<String, Vec<u8>>;
+
 /// One partition of a task.
 struct Part {
     at: TopicPartition,
@@ -71,6 +74,8 @@ pub(super) struct Checkpoints {
 pub(super) struct Parts {
     pub(super) source: Arc<str>,
     pub(super) starts: Vec<Start>,
+    /// What the task before it knew, where no checkpoint has it.
+    pub(super) known: Option<Sections>,
     pub(super) reading: Reading,
     pub(super) lanes: Vec<Lane>,
     pub(super) delivery: Delivery,
@@ -85,16 +90,27 @@ pub(super) struct Parts {
 impl Task {
     /// Goes on where the committed positions stand, with what their checkpoint knows.
     pub(super) fn resume(parts: Parts) -> Self {
-        let Parts { source, starts, mut reading, mut lanes, delivery, letters, store, plan_digest, every, delay_ns } =
-            parts;
+        let Parts {
+            source,
+            starts,
+            known,
+            mut reading,
+            mut lanes,
+            delivery,
+            letters,
+            store,
+            plan_digest,
+            every,
+            delay_ns,
+        } = parts;
         let said: Vec<Committed> = starts.iter().map(|s| Committed::read(&s.metadata)).collect();
         // Partitions that share windows were committed together; where they were not, what they know is no one thing. New
         // ones know nothing yet.
-        let known = || said.iter().filter(|c| **c != Committed::default());
+        let told = || said.iter().filter(|c| **c != Committed::default());
         let state =
-            known().next().and_then(|c| c.state.clone()).filter(|id| known().all(|c| c.state.as_ref() == Some(id)));
+            told().next().and_then(|c| c.state.clone()).filter(|id| told().all(|c| c.state.as_ref() == Some(id)));
         let lane = lane_name(&source, &starts);
-        let saved = restored(store.as_deref(), &lane, state.as_deref(), &source);
+        let saved = known.unwrap_or_else(|| restored(store.as_deref(), &lane, state.as_deref(), &source));
         for lane in &mut lanes {
             let told = said.iter().filter_map(|c| c.told.get(&**lane.id()).copied()).max();
             lane.restore(told, &saved);
@@ -326,12 +342,8 @@ impl Task {
     /// Writes what is known; the id under which it is found.
     fn checkpoint(&mut self, positions: &[i64]) -> Result<Option<String>, CheckpointError> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
-        let mut sections = BTreeMap::new();
-        self.lanes.iter_mut().for_each(|lane| lane.save(&mut sections));
-        let templates = self.reading.save();
-        if !templates.is_empty() {
-            sections.insert("templates".into(), templates);
-        }
+        let (store, lane) = (checkpoints.store.clone(), checkpoints.lane.clone());
+        let sections = self.known();
         let position = |(part, next): (&Part, &i64)| Position {
             topic: part.at.topic.to_string(),
             partition: part.at.partition,
@@ -344,17 +356,41 @@ impl Task {
             sections,
         };
         let id = crate::checkpoint::new_id();
-        checkpoints.store.write(&checkpoints.lane, &id, &checkpoint)?;
+        store.write(&lane, &id, &checkpoint)?;
         Ok(Some(id))
     }
 
-    /// The partitions go elsewhere, or the engine stops: commits where all stands, and waits for it.
-    pub(super) fn close(mut self, commit: bool, at_most: Duration) {
+    /// All that it knows.
+    pub(super) fn known(&mut self) -> Sections {
+        let mut sections = BTreeMap::new();
+        self.lanes.iter_mut().for_each(|lane| lane.save(&mut sections));
+        let templates = self.reading.save();
+        if !templates.is_empty() {
+            sections.insert("templates".into(), templates);
+        }
+        sections
+    }
+
+    /// The configuration has no others any more: they end.
+    pub(super) fn only(&mut self, pipelines: &[Arc<str>]) {
+        for lane in self.lanes.iter_mut().filter(|lane| !pipelines.contains(lane.id())) {
+            lane.end("removed");
+        }
+        self.lanes.retain(|lane| pipelines.contains(lane.id()));
+    }
+
+    /// The partitions go elsewhere, or the engine stops: commits where all stands, and waits for it. Gives what it knew there,
+    /// where no checkpoint keeps it.
+    pub(super) fn close(mut self, commit: bool, at_most: Duration) -> Option<Sections> {
         self.publish();
+        let mut known = None;
         if commit {
             let until = Instant::now() + at_most;
             self.silent_until = Instant::now();
             let done = self.settle(until).and_then(|()| self.commit()).and_then(|()| self.settle(until));
+            if done.is_ok() && self.checkpoints.is_none() {
+                known = Some(self.known());
+            }
             if let Err(broken) = done {
                 tracing::warn!(
                     component_id = &*self.source,
@@ -368,6 +404,7 @@ impl Task {
         // Its gauges go with it.
         DecodeStats::default().publish(&mut self.published, &self.source);
         self.delay_ns.store(0, Ordering::Relaxed);
+        known
     }
 
     fn settle(&mut self, until: Instant) -> Result<(), Broken> {

@@ -6,7 +6,7 @@ use super::encode::Encoder;
 use super::link::{Back, Link, Reports};
 use super::spool::Spool;
 use super::voice::{Voice, records_fault};
-use crate::model::{Content, Output};
+use crate::model::{Content, Output, PlanDigest};
 use crate::sink::{Sink, SinkError};
 use crate::{kafka, kafka::Record};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -55,7 +55,7 @@ pub struct KafkaSink {
 
 impl KafkaSink {
     /// Makes the producer and opens the spool file. The brokers need not be there.
-    pub fn new(id: &Arc<str>, config: &KafkaSinkConfig, plan_digest: Arc<str>) -> Result<Self, SinkError> {
+    pub fn new(id: &Arc<str>, config: &KafkaSinkConfig, plan_digest: PlanDigest) -> Result<Self, SinkError> {
         let wrong = |e: String| SinkError::config(format!("sink `{id}`: {e}"));
         config.check().map_err(wrong)?;
         let link = Link::new(config).map_err(|e| wrong(e.to_string()))?;

@@ -6,13 +6,16 @@ use super::partition::{flow_key, partition};
 use crate::kafka::{Header, Record};
 use crate::model::flow_rows::FlowRows;
 use crate::model::schema::FlowColumns;
-use crate::model::{Content, Output, flow_arrow, flow_json, flow_proto, row_json};
+use crate::model::{Content, Output, PlanDigest, flow_arrow, flow_json, flow_proto, row_json};
 use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::take::take_record_batch;
 use std::sync::Arc;
 
 /// Most rows of an Arrow message.
 const ROWS: usize = 4096;
+
+/// Which of the headers names the plan.
+const PLAN_HEADER: usize = 1;
 
 /// Writes records for one sink.
 pub struct Encoder {
@@ -21,6 +24,7 @@ pub struct Encoder {
     format: Format,
     key: Key,
     headers: Arc<[Header]>,
+    digest: PlanDigest,
     /// 0: not known yet.
     partitions: u32,
     key_text: Vec<u8>,
@@ -28,7 +32,7 @@ pub struct Encoder {
 
 impl Encoder {
     /// For the sink of that configuration; the digest goes into a header.
-    pub fn new(config: &KafkaSinkConfig, plan_digest: Arc<str>) -> Self {
+    pub fn new(config: &KafkaSinkConfig, plan_digest: PlanDigest) -> Self {
         let (content, format) = (config.content, config.format());
         let schema = match (content, format) {
             (Content::Flows, Format::Arrow) => "flows-arrow/1",
@@ -45,7 +49,7 @@ impl Encoder {
         };
         let headers = [
             ("kaminari.schema".into(), schema.into()),
-            ("kaminari.plan".into(), plan_digest),
+            ("kaminari.plan".into(), plan_digest.get()),
             ("content-type".into(), content_type.into()),
         ];
         Self {
@@ -54,6 +58,7 @@ impl Encoder {
             format,
             key: config.key(),
             headers: headers.into(),
+            digest: plan_digest,
             partitions: 0,
             key_text: Vec::new(),
         }
@@ -63,6 +68,16 @@ impl Encoder {
     /// keys.
     pub fn set_partitions(&mut self, partitions: u32) {
         self.partitions = partitions;
+    }
+
+    /// A reload has changed the plan.
+    fn name_plan(&mut self) {
+        let digest = self.digest.get();
+        if self.headers[PLAN_HEADER].1 != digest {
+            let mut headers = self.headers.to_vec();
+            headers[PLAN_HEADER].1 = digest;
+            self.headers = headers.into();
+        }
     }
 
     /// True when records must not be sent before [`set_partitions`](Self::set_partitions): an Arrow message has no key by
@@ -87,6 +102,7 @@ impl Encoder {
         if output.content() != self.content {
             return;
         }
+        self.name_plan();
         match output {
             Output::Incidents(events) => {
                 for event in events {

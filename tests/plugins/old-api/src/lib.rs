@@ -1,8 +1,11 @@
-//! Built against version 0.1.0 of the contract, as its makers had it: it must go on loading as it is.
+//! Built against version 0.1.0 of the contract (`old-api-1`: 0.1.1), as its makers had it: it must go on loading as it is.
 
 #[cfg(target_arch = "wasm32")]
 mod guest {
+    #[cfg(not(feature = "0_1_1"))]
     wit_bindgen::generate!({ path: "../../../wit/released/0.1.0.wit", world: "stateful-detector-plugin", generate_all });
+    #[cfg(feature = "0_1_1")]
+    wit_bindgen::generate!({ path: "../../../wit/released/0.1.1.wit", world: "stateful-detector-plugin", generate_all });
 
     use exports::kaminari::plugin::{checkpoint, detector, lifecycle};
     use kaminari::plugin::common::{Error, Schema, Window};

@@ -1,0 +1,472 @@
+//! A running engine becomes what another plan says. In: the next plan with its plugins and models; out: a [`Change`], built
+//! beside what runs, and then, in one step, taken up: all or nothing. Whatever has not changed is not touched; what has changed
+//! takes over between two windows; what is no more ends when its records have run out. Refused: what cannot be built, and
+//! whoever cannot go on with what its predecessor knew.
+
+use super::assemble::{Before, BuiltPipeline, Facts, Shop};
+use super::build::{self, BuildError, BuiltSource, Problem, sink_problem};
+use super::gate::Asking;
+use super::intake::Ask;
+use super::judges::{self, Judges, Loaded, seats};
+use super::kafka::{self, Renew};
+use super::live::{LivePipeline, LiveSource, outlets};
+use super::models;
+use super::next::NextPipeline;
+use super::reading::Reading;
+use super::receivers;
+use super::router::RouterMsg;
+use super::running::{Parts, Running, SINK_QUEUE, joined, spawn};
+use super::saved;
+use crate::config::diff::{Contents, source_differs};
+use crate::config::{Component, PipelinePlan, Plan};
+use crate::model::PlanDigest;
+use crate::sink::worker::{Begin, SinkHandle, SinkWorker};
+use crate::source::udp::Sockets;
+use crossbeam_channel::{Receiver, bounded};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Sources that are told where records go from now on are waited for so long: one may stand before a sink that is stuck.
+const ROUTED: Duration = Duration::from_secs(5);
+/// One that can only be opened after the one before waits so long for its end.
+const ENDS: Duration = Duration::from_secs(15);
+/// A source that is opened anew has so long to hand on what it has.
+const LEAVES: Duration = Duration::from_secs(3);
+
+/// A plan with its plugins and models. Kept by who may want to go back to it.
+#[derive(Clone)]
+pub struct Generation {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    judges: Arc<Judges>,
+}
+
+impl Generation {
+    /// Digests of the files that it names.
+    pub fn contents(&self) -> Contents {
+        self.judges.contents()
+    }
+
+    /// Every plugin: its id in the plan, and who it says it is.
+    pub fn plugins(&self) -> Vec<(Arc<str>, crate::plugin::PluginInfo)> {
+        self.judges.loaded().map(|p| (p.id().clone(), p.info().clone())).collect()
+    }
+}
+
+/// What a plan asks for that is not there yet, built and waiting.
+pub struct Change {
+    next: Generation,
+    sinks: BTreeMap<Arc<str>, (Arc<SinkHandle>, Begin)>,
+    pipelines: Vec<BuiltPipeline>,
+    succeed: Vec<(PipelinePlan, NextPipeline, Facts)>,
+    readings: Vec<(Arc<str>, Vec<Reading>)>,
+    sources: BTreeMap<Arc<str>, BuiltSource>,
+    renew: BTreeMap<Arc<str>, kafka::LogParts>,
+    asking: Asking,
+}
+
+/// A change that is in force.
+#[derive(Default)]
+pub struct Changed {
+    /// What the operator should know.
+    pub notes: Vec<String>,
+    /// Of each pipeline that has changed or is new: how many windows it has settled, counting on, and how many it had then.
+    pub settled: Vec<(Arc<str>, Arc<AtomicU64>, u64)>,
+}
+
+/// A change that did not come to be; what ran before runs on.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct NotChanged {
+    /// Which step.
+    pub step: &'static str,
+    /// Why.
+    pub message: String,
+}
+
+impl Running {
+    /// What runs now.
+    pub fn generation(&self) -> Option<Generation> {
+        let parts = self.parts();
+        Some(Generation { plan: parts.plan.clone(), judges: parts.judges.clone()? })
+    }
+
+    /// Loads the plugins and models of a plan, as far as they are not those that run.
+    pub fn load_next(&self, plan: Plan) -> (Option<Generation>, Vec<Problem>) {
+        let Some(now) = self.generation() else { return (None, Vec::new()) };
+        let Loaded { judges, mut problems, told } = judges::succeed(&plan, (&now.plan, &now.judges));
+        problems.extend(kafka::problems(&plan, true));
+        problems.extend(receivers::problems(&plan, true));
+        if problems.is_empty() {
+            models::tell(&told);
+        }
+        (Some(Generation { plan: Arc::new(plan), judges }), problems)
+    }
+
+    /// Asks the brokers of sinks that are new or have changed.
+    pub fn connect_next(&self, next: &Generation) -> Vec<Problem> {
+        let now = self.plan();
+        let same = |id: &Arc<str>| now.sinks.get(id) == next.plan.sinks.get(id);
+        kafka::unreachable_sinks(&next.plan, &|id| !same(id))
+    }
+
+    /// Builds what the next plan has and the present one has not. Nothing that runs is touched.
+    pub fn prepare(&self, next: &Generation) -> Result<Change, BuildError> {
+        let store = saved::store(&next.plan);
+        let shop = Shop { plan: &next.plan, judges: Some(&next.judges), live: true, store: store.as_ref() };
+        let mut problems = Vec::new();
+        // Only looked at: the lock is not held while plugins start.
+        let (now, sinks, facts, sources) = {
+            let parts = self.parts();
+            let facts = |p: &LivePipeline| (p.plan.clone(), p.facts.clone(), p.scorers.clone(), p.rows.is_some());
+            let pipelines: BTreeMap<_, _> = parts.pipelines.iter().map(|(id, p)| (id.clone(), facts(p))).collect();
+            let sources: BTreeMap<_, _> = parts
+                .sources
+                .iter()
+                .map(|(id, s)| (id.clone(), (s.component.clone(), s.asks.len(), s.sockets.clone())))
+                .collect();
+            let Some(judges) = parts.judges.clone() else {
+                return Err(BuildError::Input("the engine has no plugin host".into()));
+            };
+            (Generation { plan: parts.plan.clone(), judges }, parts.sinks.clone(), pipelines, sources)
+        };
+        let asking = Asking::new();
+        let mut next_sinks = sinks.clone();
+        next_sinks.retain(|id, _| now.plan.sinks.get(id) == next.plan.sinks.get(id));
+        let mut new_sinks = BTreeMap::new();
+        for (id, component) in &next.plan.sinks {
+            if next_sinks.contains_key(id) || kafka::only_in_transactions(&next.plan, id) {
+                continue;
+            }
+            match self.sink(component, sinks.get(id)) {
+                Ok((handle, begin)) => {
+                    let handle = Arc::new(handle);
+                    next_sinks.insert(id.clone(), handle.clone());
+                    new_sinks.insert(id.clone(), (handle, begin));
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let (mut pipelines, mut succeed) = (Vec::new(), Vec::new());
+        for pipeline in next.plan.pipelines.values().filter(|p| !p.is_forward()) {
+            if kafka::is_of_log(&next.plan, pipeline) {
+                problems.extend(next.judges.all_detectors(&next.plan, pipeline).err().into_iter().flatten());
+                problems.extend(next.judges.features(&next.plan, pipeline).err().into_iter().flatten());
+                continue;
+            }
+            let Some((was, facts, scorers, of_rows)) = facts.get(&pipeline.id) else {
+                match shop.pipeline(pipeline, None, None) {
+                    Ok(built) => pipelines.push(built),
+                    Err(more) => problems.extend(more),
+                }
+                continue;
+            };
+            let before = Before { plan: &now.plan, judges: Some(&now.judges), pipeline: was, facts, scorers };
+            if !touched(&before, next, pipeline) {
+                continue;
+            }
+            if *of_rows || pipeline.rows.is_some() {
+                let text = format!(
+                    "pipeline `{}` takes rows of features from files, which are read once: start a new process",
+                    pipeline.id
+                );
+                return Err(BuildError::Input(text));
+            }
+            match shop.succeed(pipeline, before, outlets(pipeline, &next_sinks), asking.gate()) {
+                Ok((becomes, facts)) => succeed.push((pipeline.clone(), becomes, facts)),
+                Err(more) => problems.extend(more),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(BuildError::Problems(problems));
+        }
+        let (mut new_sources, mut readings, mut renew) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        for (id, component) in &next.plan.sources {
+            match sources.get(id) {
+                None => drop(new_sources.insert(id.clone(), build::source(&next.plan, component, &next.judges)?)),
+                Some((was, _, sockets)) if source_differs(was, component) => {
+                    if let Some(source) = beside(&next.plan, (was, sockets.as_ref()), component, &next.judges)? {
+                        new_sources.insert(id.clone(), source);
+                    }
+                }
+                Some(_) if component.kind == crate::source::kafka::DEF.kind => {
+                    if kafka::is_touched(&now.plan, &next.plan, id, &|id| same_plugin(&now.judges, &next.judges, id)) {
+                        renew.insert(id.clone(), kafka::parts(&next.plan, component, &next.judges)?);
+                    }
+                }
+                Some((_, intakes, _)) => {
+                    let Some(decode) = receivers::decode(component)? else { continue };
+                    let Some(plugin) = &decode.plugin else { continue };
+                    if !same_plugin(&now.judges, &next.judges, plugin) {
+                        let each = (0..*intakes).map(|_| Reading::new(Some(&next.judges), id, &decode));
+                        readings.push((id.clone(), each.collect::<Result<Vec<_>, _>>()?));
+                    }
+                }
+            }
+        }
+        Ok(Change {
+            next: next.clone(),
+            sinks: new_sinks,
+            pipelines,
+            succeed,
+            readings,
+            sources: new_sources,
+            renew,
+            asking,
+        })
+    }
+
+    /// A sink that is new (then it is opened now) or takes the place of another.
+    fn sink(&self, component: &Component, before: Option<&Arc<SinkHandle>>) -> Result<(SinkHandle, Begin), Problem> {
+        let digest = self.parts().digest.clone();
+        let make = |component: &Component, digest: &PlanDigest| crate::sink::build(component, digest);
+        let failed = |error| sink_problem(component, &error);
+        // A file that two would hold is opened when the one before has let go of it.
+        let mut first = match (before, crate::sink::holds_alone(component)) {
+            (Some(_), true) => None,
+            _ => Some(make(component, &digest).map_err(failed)?),
+        };
+        let again = component.clone();
+        let make = Box::new(move || first.take().map_or_else(|| crate::sink::build(&again, &digest), Ok));
+        Ok(SinkWorker::spawn_after(component.id.clone(), crate::sink::content(component), SINK_QUEUE, make))
+    }
+
+    /// Takes a change up: first all who change hand over what they know, and say whether they are ready; then all change.
+    pub fn commit(&self, change: Change, at_most: Duration) -> Result<Changed, NotChanged> {
+        let Change { next, sinks, pipelines, succeed, readings, sources, renew, asking } = change;
+        let failed = |message| NotChanged { step: "hand_over", message };
+        if self.is_stopping() {
+            return Err(failed("the engine is stopping".into()));
+        }
+        let mut parts = self.parts();
+        // Votes.
+        let mut seats = 0;
+        let mut facts = Vec::with_capacity(succeed.len());
+        for (plan, becomes, after) in succeed {
+            let Some(router) = parts.pipelines.get(&plan.id).and_then(|p| p.router.clone()) else { continue };
+            seats += becomes.workers.len();
+            facts.push((plan, after));
+            let message = RouterMsg::Succeed(Box::new(becomes));
+            if router.send_timeout(message, at_most).is_err() {
+                return Err(failed("a pipeline is too far behind to change now".into()));
+            }
+        }
+        for (id, each) in readings {
+            let Some(source) = parts.sources.get(&id) else { continue };
+            for (asks, reading) in source.asks.iter().zip(each) {
+                seats += usize::from(asks.try_send(Ask::Reading(Box::new(reading), asking.gate())).is_ok());
+            }
+        }
+        let mut renewed = Vec::new();
+        for (id, log) in renew {
+            let Some(renew) = parts.sources.get(&id).and_then(|s| s.renew.clone()) else { continue };
+            let (done, wait) = bounded(1);
+            let mut all = parts.sinks.clone();
+            all.retain(|id, _| parts.plan.sinks.get(id) == next.plan.sinks.get(id));
+            all.extend(sinks.iter().map(|(id, (handle, _))| (id.clone(), handle.clone())));
+            let message = Renew { parts: log, sinks: all, gate: asking.gate(), done };
+            if renew.try_send(message).is_ok() {
+                seats += 1;
+                renewed.push((id, wait));
+            }
+        }
+        let notes = asking.votes(seats, at_most).map_err(|why| {
+            let step = if why.starts_with("checkpoint") { "checkpoint" } else { "hand_over" };
+            NotChanged { step, message: why }
+        })?;
+        // From here on nothing can fail that has been promised.
+        asking.open();
+        let mut changed = Changed { notes, settled: Vec::new() };
+        let old = std::mem::replace(&mut parts.plan, next.plan.clone());
+        parts.judges = Some(next.judges.clone());
+        let digest: Arc<str> = next.plan.digest.as_str().into();
+        for (plan, after) in facts {
+            let Some(live) = parts.pipelines.get_mut(&plan.id) else { continue };
+            (live.plan, live.facts) = (plan, after);
+            changed.settled.push((live.plan.id.clone(), live.settled.clone(), live.settled.load(Ordering::Relaxed)));
+        }
+        for (id, (handle, begin)) in sinks {
+            begin.begin(parts.sinks.insert(id, handle));
+        }
+        let stays = |id: &Arc<str>| next.plan.sinks.contains_key(id) && !kafka::only_in_transactions(&next.plan, id);
+        let leaving: Vec<Arc<SinkHandle>> = parts.sinks.extract_if(.., |id, _| !stays(id)).map(|(_, s)| s).collect();
+        let runs = |id: &Arc<str>| {
+            next.plan.pipelines.get(id).is_some_and(|p| !p.is_forward() && !kafka::is_of_log(&next.plan, p))
+        };
+        let removed: Vec<LivePipeline> = parts.pipelines.extract_if(.., |id, _| !runs(id)).map(|(_, p)| p).collect();
+        for built in pipelines {
+            let live = LivePipeline::start(built, &parts.sinks, &self.common);
+            changed.settled.push((live.plan.id.clone(), live.settled.clone(), 0));
+            parts.pipelines.insert(live.plan.id.clone(), live);
+        }
+        changed.notes.extend(parts.route());
+        changed.notes.extend(self.change_sources(&mut parts, &old, &next, sources));
+        for (id, wait) in renewed {
+            if wait.recv_timeout(at_most).is_err() {
+                changed.notes.push(format!("source `{id}` has not begun anew yet: its brokers do not answer"));
+            }
+        }
+        for pipeline in removed {
+            let threads = pipeline.remove();
+            parts.gone.extend(threads);
+        }
+        parts.pipelines.values().for_each(|p| p.facts.digest.set(digest.clone()));
+        parts.digest.set(digest);
+        for sink in leaving {
+            parts.gone.push(spawn("sink-end", &self.common.panicked, move || sink.retire()));
+        }
+        parts.gone.retain(|thread| !thread.is_finished());
+        Ok(changed)
+    }
+
+    /// Ends sources that are no more, begins those that are new, and puts those that have changed in the place of the old.
+    fn change_sources(
+        &self,
+        parts: &mut Parts,
+        old: &Plan,
+        next: &Generation,
+        mut built: BTreeMap<Arc<str>, BuiltSource>,
+    ) -> Vec<String> {
+        let mut notes = Vec::new();
+        let ids: BTreeSet<Arc<str>> = old.sources.keys().chain(next.plan.sources.keys()).cloned().collect();
+        for id in ids {
+            let Some(component) = next.plan.sources.get(&id) else {
+                if let Some(source) = parts.sources.remove(&id) {
+                    self.end_source(parts, source);
+                }
+                continue;
+            };
+            if parts.sources.get(&id).is_some_and(|s| !source_differs(&s.component, component)) {
+                continue;
+            }
+            let mut source = built.remove(&id);
+            let before = parts.sources.remove(&id);
+            let heirs = before.as_ref().map(LiveSource::leave).unwrap_or_default();
+            if let Some(Err(error)) = source.as_mut().and_then(BuiltSource::take_over) {
+                tracing::error!(component_id = &*id, "the source stays as it was: {error}");
+                notes.push(format!("source `{id}` stays as it was: {error}"));
+                parts.sources.extend(before.map(|before| (id, before)));
+                continue;
+            }
+            // The one before hands on all that it has; its successor goes on with what it knew.
+            let until = Instant::now() + LEAVES;
+            if let Some(before) = &before {
+                before.stop.store(true, Ordering::Relaxed);
+                notes.push(format!("source `{id}` was opened anew"));
+            }
+            let known: Vec<Vec<u8>> = heirs.iter().filter_map(|heir| heir.recv_deadline(until).ok()).collect();
+            // What holds what its successor needs lets go of it first.
+            let until = Instant::now() + ENDS;
+            while source.is_none() && before.as_ref().is_some_and(|b| !b.is_over()) && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            before.into_iter().for_each(|before| self.end_source(parts, before));
+            let source = source.map_or_else(|| build::source(&next.plan, component, &next.judges), Ok);
+            let bound = source.as_ref().ok().and_then(BuiltSource::bound);
+            let started = source.and_then(|source| {
+                LiveSource::start(component.clone(), source, parts.feeds(&id), &known, &self.common)
+            });
+            match started {
+                Ok(live) => {
+                    if let Some(at) = bound {
+                        tracing::info!(component_id = &*id, "listening on {at}");
+                    }
+                    parts.sources.insert(id, live);
+                }
+                Err(error) => {
+                    tracing::error!(component_id = &*id, "the source does not run: {error}");
+                    notes.push(format!("source `{id}` does not run: {error}"));
+                }
+            }
+        }
+        notes
+    }
+
+    /// Lets a source run out, aside.
+    fn end_source(&self, parts: &mut Parts, source: LiveSource) {
+        source.stop.store(true, Ordering::Relaxed);
+        let LiveSource { component, receivers, readers, .. } = source;
+        parts.gone.extend(receivers);
+        parts.gone.push(spawn("source-end", &self.common.panicked, move || {
+            for error in joined(readers) {
+                tracing::error!(component_id = &*component.id, "{error}");
+            }
+        }));
+    }
+}
+
+impl Parts {
+    /// Tells every source where its records go now.
+    fn route(&self) -> Vec<String> {
+        let mut answers: Vec<(Arc<str>, Receiver<()>)> = Vec::new();
+        for (id, source) in &self.sources {
+            let routes = self.routes(id);
+            for asks in &source.asks {
+                let (done, answer) = bounded(1);
+                if asks.send_timeout(Ask::Routes(routes.clone(), done), ROUTED).is_ok() {
+                    answers.push((id.clone(), answer));
+                }
+            }
+        }
+        let until = Instant::now() + ROUTED;
+        let mut late = BTreeSet::new();
+        for (id, answer) in answers {
+            // A source that has ended has nothing to route.
+            if let Err(crossbeam_channel::RecvTimeoutError::Timeout) = answer.recv_deadline(until) {
+                late.insert(id);
+            }
+        }
+        let late = late.into_iter();
+        late.map(|id| format!("source `{id}` waits for a sink, and takes its new ways when that goes on")).collect()
+    }
+}
+
+/// A source that can be opened beside the one whose place it takes; `None`: only after it.
+fn beside(
+    plan: &Plan,
+    (was, sockets): (&Component, Option<&Sockets>),
+    component: &Component,
+    judges: &Arc<Judges>,
+) -> Result<Option<BuiltSource>, BuildError> {
+    if component.kind == crate::source::file::DEF.kind {
+        let text = format!("source `{}` reads files, which are read once: start a new process", component.id);
+        return Err(BuildError::Input(text));
+    }
+    if let Some(receivers) = receivers::beside(plan, sockets, component)? {
+        return Ok(Some(BuiltSource::Live(Box::new(receivers))));
+    }
+    Ok(match receivers::holds_alone(was, component) {
+        true => None,
+        false => Some(build::source(plan, component, judges)?),
+    })
+}
+
+fn same_plugin(now: &Judges, next: &Judges, id: &str) -> bool {
+    match (now.plugin(id), next.plugin(id)) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (a, b) => a.is_none() && b.is_none(),
+    }
+}
+
+/// True when something of a pipeline differs, be it in what it refers to.
+fn touched(before: &Before<'_>, next: &Generation, pipeline: &PipelinePlan) -> bool {
+    let Some(judges) = before.judges else { return true };
+    let (old, new) = (before.plan, &next.plan);
+    let detector = |id: &Arc<str>| {
+        let plans = old.detectors.get(id).zip(new.detectors.get(id));
+        plans.is_none_or(|(a, b)| a != b || !same_plugin(judges, &next.judges, &b.plugin))
+    };
+    let decodes = |id: &Arc<str>| {
+        let plugin = new.sources.get(id).and_then(crate::config::records::decoded_by);
+        old.sources.get(id) != new.sources.get(id) || plugin.is_some_and(|p| !same_plugin(judges, &next.judges, p))
+    };
+    before.pipeline != pipeline
+        || seats(pipeline).iter().any(detector)
+        || pipeline.sinks.iter().any(|id| old.sinks.get(id) != new.sinks.get(id))
+        || pipeline
+            .records
+            .as_ref()
+            .is_some_and(|r| !same_plugin(judges, &next.judges, &r.plugin) || pipeline.sources.iter().any(decodes))
+}
