@@ -18,6 +18,7 @@ fn completion_knows_every_verb() {
     for verb in [
         "run",
         "validate",
+        "diff",
         "decode",
         "replay",
         "train",

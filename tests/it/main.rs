@@ -3,6 +3,7 @@
 mod cli;
 mod config_errors;
 mod corpus;
+mod diff;
 mod evaluate;
 mod hostile;
 mod kafka;
@@ -20,6 +21,7 @@ mod plugin_models;
 mod plugin_pipeline;
 mod plugin_state;
 mod records;
+mod reload;
 mod reload_triggers;
 mod replay_files;
 mod restart;

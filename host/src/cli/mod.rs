@@ -1,8 +1,9 @@
 //! The command line, one file per verb. Data goes to stdout, talk to stderr. Exit codes: 0 ok, 1 failed run, 2 usage
-//! (clap's), 78 bad configuration.
+//! (clap's) and of `diff` that there are differences, 78 bad configuration.
 
 mod completion;
 mod decode;
+mod diff;
 mod doctor;
 mod evaluate;
 mod generate;
@@ -28,6 +29,8 @@ use std::process::ExitCode;
 
 /// Exit code of a run that failed.
 const FAILED: u8 = 1;
+/// Exit code of `diff` when something differs.
+const DIFFERS: u8 = 2;
 /// Exit code of a bad configuration (`EX_CONFIG` of sysexits.h).
 const BAD_CONFIG: u8 = 78;
 /// Width of diagnostics: the same on a terminal, in a pipe and in the tests.
@@ -86,6 +89,8 @@ enum Verb {
     Run(run::RunArgs),
     /// Check a configuration and, without --no-environment, what it needs: plugins and their columns
     Validate(validate::ValidateArgs),
+    /// Say what a running engine would make of a changed configuration; exit code 2 when something differs
+    Diff(diff::DiffArgs),
     /// Print the flow records of a capture or flow file as JSON lines
     Decode(decode::DecodeArgs),
     /// Run a recorded capture or flow file through the real pipelines, in event time
@@ -116,6 +121,7 @@ fn dispatch(verb: Verb) -> miette::Result<()> {
     match verb {
         Verb::Run(args) => run::run(args),
         Verb::Validate(args) => validate::run(args),
+        Verb::Diff(args) => diff::run(args),
         Verb::Decode(args) => decode::run(args),
         Verb::Replay(args) => replay::run(args),
         Verb::Train(args) => train::run(args),
@@ -172,6 +178,7 @@ pub fn run(cli: Cli) -> ExitCode {
                 talk(&format!("error: {report}\n"));
                 ExitCode::from(BAD_CONFIG)
             }
+            Err(report) if report.is::<Differs>() => ExitCode::from(DIFFERS),
             Err(report) => {
                 talk(&format!("{report:?}"));
                 ExitCode::from(FAILED)
@@ -184,6 +191,11 @@ pub fn run(cli: Cli) -> ExitCode {
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[error("{0}")]
 struct Told(String);
+
+/// Two configurations differ; all is said.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("the configurations differ")]
+struct Differs;
 
 /// Reads the configuration and tells its warnings: what `run`, `replay` and `validate` begin with.
 pub fn load_plan(args: &ConfigArgs) -> miette::Result<Plan> {

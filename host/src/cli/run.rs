@@ -65,7 +65,8 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
         true => Some(watch(&engine).into_diagnostic().wrap_err("cannot watch the configuration")?),
         false => None,
     };
-    runtime.spawn(signals::on_hangup(engine.clone())?);
+    let hangup = runtime.block_on(async { signals::on_hangup(engine.clone()) })?;
+    runtime.spawn(hangup);
     ready.store(true, Ordering::Relaxed);
     tracing::info!(plan_digest = plan.digest, "running after {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
     let running = engine.running();

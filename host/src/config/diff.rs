@@ -32,6 +32,18 @@ pub enum Class {
     ProcessRestart,
 }
 
+impl Class {
+    /// As documents and JSON have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Class::Hot => "hot",
+            Class::WindowRestart => "window-restart",
+            Class::SourceRestart => "source-restart",
+            Class::ProcessRestart => "process-restart",
+        }
+    }
+}
+
 /// What happens to a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -26,7 +26,7 @@ mod track;
 mod windows;
 
 use crate::config::IncidentPlan;
-use crate::model::incident::{IncidentEvent, IncidentEventKind};
+use crate::model::incident::{EntityRef, IncidentEvent, IncidentEventKind};
 use crate::model::{Detection, EntityKey, KeyKind, PlanDigest, WindowInfo, time::SECOND};
 use crate::telemetry::{DETECTIONS, INCIDENTS_OPEN, INCIDENTS_OPENED, INCIDENTS_SUPPRESSED};
 use cover::{Lengths, Verdict};
@@ -122,6 +122,15 @@ impl IncidentTracker {
     /// Incidents open now.
     pub fn open_count(&self) -> usize {
         self.open
+    }
+
+    /// Entities and ids of the incidents open now.
+    pub fn open_incidents(&self) -> impl Iterator<Item = (EntityRef, String)> {
+        let open = self.tracks.iter().filter_map(|(key, track)| Some((key, track.open.as_ref()?)));
+        open.map(|(key, incident)| {
+            let entity = EntityRef { kind: key.kind.name().into(), value: key.to_string() };
+            (entity, incident.id.clone())
+        })
     }
 
     /// Called once for every window in order, also when nothing was detected; and again when late data or early

@@ -100,13 +100,15 @@ fn opens_after_m_of_n_and_closes_after_k_quiet_windows() {
     assert_eq!(opened[0].windows_alerted, 2);
     assert_eq!(opened[0].emitted_at, crate::model::time::rfc3339(window(2).watermark_ns));
     assert_eq!(t.open_count(), 1);
+    let open: Vec<_> = t.open_incidents().collect();
+    assert_eq!(open, [(opened[0].entity.clone(), opened[0].incident_id.clone())]);
     assert!(t.observe(&window(3), vec![]).is_empty());
     assert!(t.observe(&window(4), vec![]).is_empty());
     let closed = t.observe(&window(5), vec![]);
     assert_eq!(names(&closed), ["close 192.0.2.1"]);
     assert_eq!(closed[0].close_reason.as_deref(), Some("quiet"));
     assert_eq!(closed[0].incident_id, opened[0].incident_id);
-    assert_eq!(t.open_count(), 0);
+    assert_eq!((t.open_count(), t.open_incidents().count()), (0, 0));
 }
 
 #[test]

@@ -57,6 +57,14 @@ impl Model {
         Ok(model)
     }
 
+    /// The digest of the model in `dir`, without making one of it: [`Model::load`] may still refuse it.
+    pub fn digest_of(dir: &Path) -> Result<String, ModelError> {
+        let path = dir.join(MANIFEST);
+        let text = String::from_utf8_lossy(&read(&path)?).into_owned();
+        let manifest = parse(&path, &text)?;
+        Ok(digest(&text, &read(&dir.join(&manifest.weights.file))?))
+    }
+
     /// A model made in memory, checked and tested like one that was read. Pins the weights and sets the digest: that
     /// of the files that [`Model::save`] writes.
     pub fn new(mut manifest: Manifest, weights: impl Into<Weights>) -> Result<Self, ModelError> {

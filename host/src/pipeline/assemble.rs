@@ -11,7 +11,7 @@ use super::outlet::Outlet;
 use super::panel::{Keep, NextPanel, NextSeat, Panel, Seat};
 use super::saved::{self, Saved};
 use super::scores::ScoreWriter;
-use super::shadow::{Compared, Shadow};
+use super::shadow::{Compared, Shadow, compared};
 use super::state::{self, Keeper};
 use super::worker::Worker;
 use crate::calibration::Timeline;
@@ -200,8 +200,8 @@ impl Shop<'_> {
         let timelines = followers.all().iter().map(|f| f.timeline.clone());
         let digest = PlanDigest::from(self.plan.digest.as_str());
         let context = self.context(pipeline, &digest);
-        let compared: Option<Compared> = pipeline.shadow.as_ref().map(|_| Compared::default());
-        let shadow = pipeline.shadow.as_ref().zip(compared.clone());
+        let comparison: Option<Compared> = pipeline.shadow.as_ref().map(|_| compared(&pipeline.id));
+        let shadow = pipeline.shadow.as_ref().zip(comparison.clone());
         Ok(BuiltPipeline {
             ingest: Ingest::new(pipeline.window, catalogue::needs(&pipeline.features)),
             workers,
@@ -215,7 +215,7 @@ impl Shop<'_> {
                 levels,
                 followable,
                 followed: followed.into_iter().zip(timelines).collect(),
-                compared,
+                compared: comparison,
                 digest,
                 input,
             },
@@ -315,14 +315,14 @@ impl Shop<'_> {
             NextWorker { panel, judged_since: grouping.is_some(), grouping, features }
         });
         // A shadow under the same rules goes on comparing.
-        let compared = match (&was.shadow, &pipeline.shadow, &facts.compared) {
+        let comparison = match (&was.shadow, &pipeline.shadow, &facts.compared) {
             (Some(a), Some(b), Some(compared)) if a == b && new.is_empty() && !restart => Some(compared.clone()),
-            (_, Some(_), _) => Some(Compared::default()),
+            (_, Some(_), _) => Some(compared(&pipeline.id)),
             (_, None, _) => None,
         };
         let digest = PlanDigest::from(self.plan.digest.as_str());
         let context = self.context(pipeline, &digest);
-        let shadow = pipeline.shadow.as_ref().zip(compared.clone());
+        let shadow = pipeline.shadow.as_ref().zip(comparison.clone());
         let desk = NextDesk {
             incident: pipeline.incident.clone(),
             outlets,
@@ -338,7 +338,7 @@ impl Shop<'_> {
             levels,
             followable,
             followed: followed.into_iter().zip(timelines).collect(),
-            compared,
+            compared: comparison,
             digest,
             input,
         };

@@ -18,6 +18,7 @@ use crate::model::{FeatureFrame, PlanDigest};
 use crate::sink::{SINKS, Sink, SinkError};
 use crate::source::file::{self, FileConfig, FileReader};
 use crate::source::kafka::{Feed, KafkaConfig};
+use crate::source::udp::Takeover;
 use crate::source::{SOURCES, SourceError};
 use crossbeam_channel::Sender;
 use std::collections::BTreeMap;
@@ -261,6 +262,14 @@ pub(super) fn source(plan: &Plan, component: &Component, judges: &Arc<Judges>) -
 }
 
 impl BuiltSource {
+    /// Takes the sockets of the one before over; `None`: it has its own.
+    pub(super) fn take_over(&mut self) -> Option<Result<(), SourceError>> {
+        match self {
+            BuiltSource::Live(live) => live.takeover.take().map(Takeover::begin),
+            BuiltSource::Kafka(_) | BuiltSource::File(_) => None,
+        }
+    }
+
     /// Where it listens.
     pub(super) fn bound(&self) -> Option<String> {
         match self {

@@ -21,6 +21,7 @@ use crate::config::diff::{Contents, source_differs};
 use crate::config::{Component, PipelinePlan, Plan};
 use crate::model::PlanDigest;
 use crate::sink::worker::{Begin, SinkHandle, SinkWorker};
+use crate::source::udp::Sockets;
 use crossbeam_channel::{Receiver, bounded};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,8 +30,10 @@ use std::time::{Duration, Instant};
 
 /// Sources that are told where records go from now on are waited for so long: one may stand before a sink that is stuck.
 const ROUTED: Duration = Duration::from_secs(5);
-/// A decoder is asked what it knows, and waited for so long.
-const KNOWS: Duration = Duration::from_secs(2);
+/// One that can only be opened after the one before waits so long for its end.
+const ENDS: Duration = Duration::from_secs(15);
+/// A source that is opened anew has so long to hand on what it has.
+const LEAVES: Duration = Duration::from_secs(3);
 
 /// A plan with its plugins and models. Kept by who may want to go back to it.
 #[derive(Clone)]
@@ -119,8 +122,11 @@ impl Running {
             let parts = self.parts();
             let facts = |p: &LivePipeline| (p.plan.clone(), p.facts.clone(), p.scorers.clone(), p.rows.is_some());
             let pipelines: BTreeMap<_, _> = parts.pipelines.iter().map(|(id, p)| (id.clone(), facts(p))).collect();
-            let sources: BTreeMap<_, _> =
-                parts.sources.iter().map(|(id, s)| (id.clone(), (s.component.clone(), s.asks.len()))).collect();
+            let sources: BTreeMap<_, _> = parts
+                .sources
+                .iter()
+                .map(|(id, s)| (id.clone(), (s.component.clone(), s.asks.len(), s.sockets.clone())))
+                .collect();
             let Some(judges) = parts.judges.clone() else {
                 return Err(BuildError::Input("the engine has no plugin host".into()));
             };
@@ -180,17 +186,17 @@ impl Running {
         for (id, component) in &next.plan.sources {
             match sources.get(id) {
                 None => drop(new_sources.insert(id.clone(), build::source(&next.plan, component, &next.judges)?)),
-                Some((was, _)) if source_differs(was, component) => {
-                    if let Some(source) = beside(&next.plan, was, component, &next.judges)? {
+                Some((was, _, sockets)) if source_differs(was, component) => {
+                    if let Some(source) = beside(&next.plan, (was, sockets.as_ref()), component, &next.judges)? {
                         new_sources.insert(id.clone(), source);
                     }
                 }
-                Some((_, _)) if component.kind == crate::source::kafka::DEF.kind => {
+                Some(_) if component.kind == crate::source::kafka::DEF.kind => {
                     if kafka::is_touched(&now.plan, &next.plan, id, &|id| same_plugin(&now.judges, &next.judges, id)) {
                         renew.insert(id.clone(), kafka::parts(&next.plan, component, &next.judges)?);
                     }
                 }
-                Some((_, intakes)) => {
+                Some((_, intakes, _)) => {
                     let Some(decode) = receivers::decode(component)? else { continue };
                     let Some(plugin) = &decode.plugin else { continue };
                     if !same_plugin(&now.judges, &next.judges, plugin) {
@@ -326,49 +332,53 @@ impl Running {
         let mut notes = Vec::new();
         let ids: BTreeSet<Arc<str>> = old.sources.keys().chain(next.plan.sources.keys()).cloned().collect();
         for id in ids {
-            let (was, is) = (parts.sources.contains_key(&id), next.plan.sources.get(&id));
-            let Some(component) = is else {
+            let Some(component) = next.plan.sources.get(&id) else {
                 if let Some(source) = parts.sources.remove(&id) {
                     self.end_source(parts, source);
                 }
                 continue;
             };
-            if was && parts.sources.get(&id).is_some_and(|s| !source_differs(&s.component, component)) {
+            if parts.sources.get(&id).is_some_and(|s| !source_differs(&s.component, component)) {
                 continue;
             }
-            let source = match built.remove(&id) {
-                Some(source) => source,
-                None => {
-                    // It holds what its successor needs: first the one, then the other.
-                    if let Some(before) = parts.sources.remove(&id) {
-                        before.stop.store(true, Ordering::Relaxed);
-                        parts.errors.extend(joined(before.readers));
-                        parts.gone.extend(before.receivers);
-                    }
-                    match build::source(&next.plan, component, &next.judges) {
-                        Ok(source) => source,
-                        Err(error) => {
-                            tracing::error!(component_id = &*id, "the source cannot begin again: {error}");
-                            notes.push(format!("source `{id}` does not run: {error}"));
-                            continue;
-                        }
-                    }
-                }
-            };
-            let known = parts.sources.get(&id).map(knows).unwrap_or_default();
-            let bound = source.bound();
-            match LiveSource::start(component.clone(), source, parts.feeds(&id), &known, &self.common) {
+            let mut source = built.remove(&id);
+            let before = parts.sources.remove(&id);
+            let heirs = before.as_ref().map(LiveSource::leave).unwrap_or_default();
+            if let Some(Err(error)) = source.as_mut().and_then(BuiltSource::take_over) {
+                tracing::error!(component_id = &*id, "the source stays as it was: {error}");
+                notes.push(format!("source `{id}` stays as it was: {error}"));
+                parts.sources.extend(before.map(|before| (id, before)));
+                continue;
+            }
+            // The one before hands on all that it has; its successor goes on with what it knew.
+            let until = Instant::now() + LEAVES;
+            if let Some(before) = &before {
+                before.stop.store(true, Ordering::Relaxed);
+                notes.push(format!("source `{id}` was opened anew"));
+            }
+            let known: Vec<Vec<u8>> = heirs.iter().filter_map(|heir| heir.recv_deadline(until).ok()).collect();
+            // What holds what its successor needs lets go of it first.
+            let until = Instant::now() + ENDS;
+            while source.is_none() && before.as_ref().is_some_and(|b| !b.is_over()) && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            before.into_iter().for_each(|before| self.end_source(parts, before));
+            let source = source.map_or_else(|| build::source(&next.plan, component, &next.judges), Ok);
+            let bound = source.as_ref().ok().and_then(BuiltSource::bound);
+            let started = source.and_then(|source| {
+                LiveSource::start(component.clone(), source, parts.feeds(&id), &known, &self.common)
+            });
+            match started {
                 Ok(live) => {
                     if let Some(at) = bound {
                         tracing::info!(component_id = &*id, "listening on {at}");
                     }
-                    let before = parts.sources.insert(id.clone(), live);
-                    if let Some(before) = before {
-                        notes.push(format!("source `{id}` was opened anew"));
-                        self.end_source(parts, before);
-                    }
+                    parts.sources.insert(id, live);
                 }
-                Err(error) => notes.push(format!("source `{id}` does not run: {error}")),
+                Err(error) => {
+                    tracing::error!(component_id = &*id, "the source does not run: {error}");
+                    notes.push(format!("source `{id}` does not run: {error}"));
+                }
             }
         }
         notes
@@ -413,20 +423,10 @@ impl Parts {
     }
 }
 
-/// What the decoders of a source know, by intake.
-fn knows(source: &LiveSource) -> Vec<Vec<u8>> {
-    let ask = |asks: &crossbeam_channel::Sender<Ask>| {
-        let (tell, told) = bounded(1);
-        asks.try_send(Ask::Knows(tell)).ok()?;
-        told.recv_timeout(KNOWS).ok()
-    };
-    source.asks.iter().filter_map(ask).collect()
-}
-
 /// A source that can be opened beside the one whose place it takes; `None`: only after it.
 fn beside(
     plan: &Plan,
-    was: &Component,
+    (was, sockets): (&Component, Option<&Sockets>),
     component: &Component,
     judges: &Arc<Judges>,
 ) -> Result<Option<BuiltSource>, BuildError> {
@@ -434,7 +434,7 @@ fn beside(
         let text = format!("source `{}` reads files, which are read once: start a new process", component.id);
         return Err(BuildError::Input(text));
     }
-    if let Some(receivers) = receivers::beside(plan, was, component)? {
+    if let Some(receivers) = receivers::beside(plan, sockets, component)? {
         return Ok(Some(BuiltSource::Live(Box::new(receivers))));
     }
     Ok(match receivers::holds_alone(was, component) {

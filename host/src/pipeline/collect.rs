@@ -40,10 +40,14 @@ pub fn collect(
     let (to_us, frames) = bounded(QUEUE);
     let built = build(&plan, Input::Frames { wanted, frames: to_us })?;
     let running = Running::start(built, None, progress)?;
-    while let Ok(frame) = frames.recv() {
-        take(frame);
-    }
-    Ok(running.wait())
+    // Frames end when all has run empty, which is waited for aside.
+    std::thread::scope(|scope| {
+        let outcome = scope.spawn(|| running.wait());
+        while let Ok(frame) = frames.recv() {
+            take(frame);
+        }
+        outcome.join().map_err(|_| BuildError::Input("a thread panicked: this is a bug".into()))
+    })
 }
 
 /// Takes the place of the pipeline's detectors.

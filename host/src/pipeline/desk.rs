@@ -10,6 +10,7 @@ use super::state::Keeper;
 use super::worker::{Judged, Windows};
 use crate::detect::follow::{Followers, Observed};
 use crate::incident::IncidentTracker;
+use crate::incident::compare::alerted;
 use crate::model::time::{now_ns, rfc3339};
 use crate::model::{Content, Detection, FeatureFrame, Output, ScoredFrame};
 use crate::telemetry::DETECTION_DELAY;
@@ -100,6 +101,13 @@ impl Desk {
 
     /// Goes on with the incidents that were open when the process ended without being asked to.
     pub(super) fn resume(&mut self, saved: Option<Saved>, window_ns: u64) {
+        self.restore(saved, window_ns);
+        if let Some(shadow) = &mut self.parts.shadow {
+            shadow.begin(&self.parts.tracker);
+        }
+    }
+
+    fn restore(&mut self, saved: Option<Saved>, window_ns: u64) {
         let Some(saved) = saved else { return };
         let restored = saved.load().map(|bytes| self.parts.tracker.restore(&bytes));
         self.parts.tracker.expect_windows_of(window_ns);
@@ -195,9 +203,8 @@ impl Desk {
         self.parts.keeper = keeper;
         let before = std::mem::replace(&mut self.parts.shadow, shadow);
         if let Some(shadow) = &mut self.parts.shadow {
-            before.into_iter().for_each(|before| shadow.follow(before));
-            if windows_anew {
-                shadow.begin_anew();
+            if !shadow.follow(before) {
+                shadow.begin(&self.parts.tracker);
             }
         }
     }
@@ -217,11 +224,12 @@ impl Desk {
             self.last_end_ns = self.last_end_ns.max(window.end_ns);
             self.settled.fetch_add(1, Ordering::Relaxed);
             let any = !detections.is_empty();
+            let alerted = self.parts.shadow.as_ref().map(|_| alerted(&detections));
             let events = self.parts.tracker.observe_all(&window, detections);
-            if let Some(aside) = &mut self.parts.shadow {
+            if let Some((aside, alerted)) = self.parts.shadow.as_mut().zip(alerted) {
                 let of = |d: &Detection| (d.window.end_ns, d.window.revision) == (window.end_ns, window.revision);
                 let found = shadow.extract_if(.., |d| of(d)).collect();
-                aside.observe(&window, found, &events);
+                aside.observe(&window, found, (&alerted, &events));
             }
             if self.parts.tracker.is_silent() {
                 continue;

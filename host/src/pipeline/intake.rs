@@ -41,8 +41,8 @@ pub(super) enum Ask {
     Routes(Routes, Sender<()>),
     /// Another decoder gets ready with what this one knows, and takes over when that is the word.
     Reading(Box<Reading>, Arc<Gate>),
-    /// What its decoder knows, for one who takes its place.
-    Knows(Sender<Vec<u8>>),
+    /// It is to end: at its end it tells what its decoder knows, for one who takes its place.
+    Leave(Sender<Vec<u8>>),
 }
 
 pub(super) struct Intake {
@@ -56,6 +56,8 @@ pub(super) struct Intake {
     asks: Receiver<Ask>,
     /// What decodes from then on, if that is the word.
     next: Option<(Reading, Arc<Gate>)>,
+    /// Who goes on with what its decoder knows.
+    heir: Option<Sender<Vec<u8>>>,
     /// What brings the records waits for sinks, until this is set.
     waits: Option<Arc<AtomicBool>>,
     /// What a sink did not take can be read again.
@@ -78,6 +80,7 @@ impl Intake {
             routes,
             asks,
             next: None,
+            heir: None,
             waits: None,
             again: false,
             saved: None,
@@ -248,10 +251,7 @@ impl Intake {
                     gate.vote(Ok(self.hand_over(&mut reading).into_iter().collect()));
                     self.next = Some((*reading, gate));
                 }
-                Ask::Knows(tell) => {
-                    self.flush();
-                    let _ = tell.send(self.reading.save());
-                }
+                Ask::Leave(heir) => self.heir = Some(heir),
             }
         }
         // Nobody waits here for the word: a socket would lose what comes meanwhile.
@@ -297,6 +297,7 @@ impl Intake {
 
     /// The source has ended: the rest leaves, and the partition holds no watermark back.
     pub(super) fn finish(mut self) {
+        self.answer();
         self.flush();
         self.tell(RouterMsg::End);
         if let Some(saved) = &mut self.saved {
@@ -304,6 +305,10 @@ impl Intake {
         }
         if let Some(progress) = self.progress.take() {
             progress.finish(&self.routes.flows);
+        }
+        // Last: whoever takes its place begins when it is told.
+        if let Some(heir) = self.heir.take() {
+            let _ = heir.send(self.reading.save());
         }
         self.reading.publish(&mut self.published, &self.partition.0);
         tracing::info!(component_id = &*self.partition.0, "{}", self.reading.told());

@@ -58,7 +58,7 @@ fn load(plan: &Plan, host: Arc<PluginHost>, before: Option<(&Plan, &Judges)>) ->
             let same_models = || plugin.inference.iter().all(|name| models.of.same(known.models(), name));
             *was == plugin
                 && same_models()
-                && crate::plugin::digest(&plugin.path).is_ok_and(|d| d == known.info().digest)
+                && crate::plugin::file_digest(&plugin.path).is_ok_and(|d| d == known.info().digest)
         });
         if let Some((_, known)) = known {
             loaded.insert(id.clone(), known.clone());

@@ -18,6 +18,7 @@ use crate::config::decode_options::DecodeOptions;
 use crate::config::{Component, PipelinePlan};
 use crate::plugin::FrameScorer;
 use crate::sink::worker::SinkHandle;
+use crate::source::udp::Sockets;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -124,6 +125,8 @@ pub(super) struct LiveSource {
     pub(super) asks: Vec<Sender<Ask>>,
     /// It has somebody to ask; whether that one answers.
     pub(super) connected: Option<Arc<AtomicBool>>,
+    /// Of datagrams: what a successor may go on with.
+    pub(super) sockets: Option<Sockets>,
     /// Of a Kafka source.
     pub(super) renew: Option<Sender<kafka::Renew>>,
 }
@@ -157,6 +160,7 @@ impl LiveSource {
             readers: Vec::new(),
             asks: Vec::new(),
             connected: None,
+            sockets: None,
             renew: None,
         };
         let mut asked = || -> Receiver<Ask> {
@@ -188,6 +192,7 @@ impl LiveSource {
                 live.readers.push(spawn(&format!("{id}-file"), panicked, run));
             }
             BuiltSource::Live(source) => {
+                live.sockets = source.sockets;
                 let mut progress = source.progress;
                 for (number, (receiver, saved)) in source.receivers.into_iter().enumerate() {
                     let reading = Reading::new(judges, &id, &source.decode)?;
@@ -220,6 +225,20 @@ impl LiveSource {
             }
         }
         Ok(live)
+    }
+
+    /// It is to end: what its decoders know then, for one who takes its place.
+    pub(super) fn leave(&self) -> Vec<Receiver<Vec<u8>>> {
+        let ask = |asks: &Sender<Ask>| {
+            let (tell, told) = bounded(1);
+            asks.try_send(Ask::Leave(tell)).ok().map(|()| told)
+        };
+        self.asks.iter().filter_map(ask).collect()
+    }
+
+    /// True when all its threads have ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.has_ended() && self.receivers.iter().all(JoinHandle::is_finished)
     }
 
     /// True when it has come to its end by itself.

@@ -9,7 +9,7 @@ use crate::config::{Component, ConfigError, Plan, code};
 use crate::source::framing::FramingKind;
 use crate::source::tail::{self, TailConfig};
 use crate::source::tcp::{self, TcpConfig};
-use crate::source::udp::{self, UdpConfig};
+use crate::source::udp::{self, Sockets, Takeover, UdpConfig, UdpReceiver};
 use crate::source::unix::{self, UnixConfig, UnixKind};
 use crate::source::{Receive, SourceError};
 use std::fmt::Display;
@@ -26,6 +26,10 @@ pub(super) struct Receivers {
     pub(super) progress: Option<Progress>,
     /// Where it listens, with the kind before it.
     pub(super) bound: Option<String>,
+    /// Of datagrams: what a successor may go on with.
+    pub(super) sockets: Option<Sockets>,
+    /// The change from the receivers before.
+    pub(super) takeover: Option<Takeover>,
 }
 
 /// The receivers of a source; `None`: it is none of that kind.
@@ -40,14 +44,7 @@ pub(super) fn build(plan: &Plan, component: &Component) -> Result<Option<Receive
     Ok(Some(if component.kind == udp::DEF.kind {
         let config: UdpConfig = read(component)?;
         let (receivers, address) = udp::bind(id, &config)?;
-        Receivers {
-            receivers: templates(receivers.into_iter().map(|r| Box::new(r) as Box<dyn Receive>).collect()),
-            queue: udp::queue_len(&config),
-            decode: config.decode,
-            waits: false,
-            progress: None,
-            bound: Some(format!("udp {address}")),
-        }
+        of_udp(plan, component, config, receivers, Some(format!("udp {address}")))
     } else if component.kind == tcp::DEF.kind {
         let config: TcpConfig = read(component)?;
         let (receiver, address) = tcp::bind(id, &config).map_err(|e| unusable(id, e))?;
@@ -59,6 +56,8 @@ pub(super) fn build(plan: &Plan, component: &Component) -> Result<Option<Receive
             waits: true,
             progress: None,
             bound: Some(format!("{kind} {address}")),
+            sockets: None,
+            takeover: None,
         }
     } else if component.kind == unix::DEF.kind {
         let config: UnixConfig = read(component)?;
@@ -69,6 +68,8 @@ pub(super) fn build(plan: &Plan, component: &Component) -> Result<Option<Receive
             waits: true,
             progress: None,
             bound: Some(format!("unix {}", config.path.display())),
+            sockets: None,
+            takeover: None,
         }
     } else if component.kind == tail::DEF.kind {
         let config: TailConfig = read(component)?;
@@ -89,6 +90,8 @@ pub(super) fn build(plan: &Plan, component: &Component) -> Result<Option<Receive
             waits: true,
             progress: kept.map(|kept| Progress::new(places, kept)),
             bound: None,
+            sockets: None,
+            takeover: None,
         }
     } else {
         return Ok(None);
@@ -97,15 +100,54 @@ pub(super) fn build(plan: &Plan, component: &Component) -> Result<Option<Receive
 
 /// The receivers of a source that takes the place of one on the same address; `None`: it is not of a kind that can be opened
 /// beside the other.
-pub(super) fn beside(_plan: &Plan, _was: &Component, _component: &Component) -> Result<Option<Receivers>, BuildError> {
-    Ok(None)
+pub(super) fn beside(
+    plan: &Plan,
+    old: Option<&Sockets>,
+    component: &Component,
+) -> Result<Option<Receivers>, BuildError> {
+    let Some(old) = old.filter(|_| component.kind == udp::DEF.kind) else { return Ok(None) };
+    let config: UdpConfig = read(component)?;
+    if !old.serve(config.listen) {
+        return Ok(None);
+    }
+    let (receivers, takeover) = udp::take_over(&component.id, &config, old)?;
+    let mut made = of_udp(plan, component, config, receivers, None);
+    made.takeover = Some(takeover);
+    Ok(Some(made))
+}
+
+fn of_udp(
+    plan: &Plan,
+    component: &Component,
+    config: UdpConfig,
+    receivers: Vec<UdpReceiver>,
+    bound: Option<String>,
+) -> Receivers {
+    let store = saved::store(plan);
+    let sockets = Some(Sockets::of(&receivers));
+    let saved = |number| {
+        let lane = saved::socket(&component.id, number);
+        store.as_ref().map(|s| Saved::new(s, lane, "templates", &plan.digest))
+    };
+    let receivers = receivers.into_iter().enumerate().map(|(n, r)| (Box::new(r) as Box<dyn Receive>, saved(n)));
+    Receivers {
+        receivers: receivers.collect(),
+        queue: udp::queue_len(&config),
+        decode: config.decode,
+        waits: false,
+        progress: None,
+        bound,
+        sockets,
+        takeover: None,
+    }
 }
 
 /// True when the successor of a source can only be opened after it: it has the same address, or the same positions.
 pub(super) fn holds_alone(was: &Component, component: &Component) -> bool {
     let same = |key: &str| was.kind == component.kind && was.body.get(key) == component.body.get(key);
     match component.kind {
-        kind if kind == udp::DEF.kind || kind == tcp::DEF.kind => same("listen"),
+        kind if kind == tcp::DEF.kind => same("listen"),
+        kind if kind == udp::DEF.kind => false,
         kind if kind == unix::DEF.kind => same("path"),
         _ => was.kind == component.kind,
     }

@@ -103,13 +103,11 @@ impl Running {
     /// How each shadow compares with what is live, by pipeline.
     pub fn shadows(&self) -> serde_json::Value {
         let parts = self.parts();
-        let one = |(id, p): (&Arc<str>, &LivePipeline)| {
+        let one = |p: &LivePipeline| {
             let compared = p.facts.compared.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut told = serde_json::to_value(&*compared).ok()?;
-            told.as_object_mut()?.insert("pipeline".into(), id.to_string().into());
-            Some(told)
+            serde_json::to_value(compared.report()).ok()
         };
-        parts.pipelines.iter().filter_map(one).collect()
+        parts.pipelines.values().filter_map(one).collect()
     }
 
     /// Sinks that take incidents.

@@ -3,48 +3,68 @@
 //! nothing goes to a sink.
 
 use crate::config::IncidentPlan;
-use crate::incident::compare::Comparison;
+use crate::incident::compare::{Comparison, Judged, alerted};
 use crate::incident::{Context, IncidentTracker};
 use crate::model::incident::IncidentEvent;
-use crate::model::{Detection, WindowInfo};
+use crate::model::{Detection, EntityKey, WindowInfo};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a shadow compares; shared with those who ask.
 pub(super) type Compared = Arc<Mutex<Comparison>>;
 
+/// A comparison that has yet to begin.
+pub(super) fn compared(pipeline: &Arc<str>) -> Compared {
+    Arc::new(Mutex::new(Comparison::new(pipeline.clone(), 0, [])))
+}
+
 /// See the module.
 pub(super) struct Shadow {
     tracker: IncidentTracker,
     compared: Compared,
+    pipeline: Arc<str>,
 }
 
 impl Shadow {
     /// Its incidents are counted under a name of their own, `PIPELINE:shadow`.
     pub(super) fn new(live: &Context, plan: IncidentPlan, compared: Compared) -> Self {
-        let context = Context { pipeline: format!("{}:shadow", live.pipeline).into(), shadow: false, ..live.clone() };
-        Self { tracker: IncidentTracker::new(context, plan), compared }
+        let pipeline = live.pipeline.clone();
+        let context = Context { pipeline: format!("{pipeline}:shadow").into(), shadow: false, ..live.clone() };
+        Self { tracker: IncidentTracker::new(context, plan), compared, pipeline }
     }
 
-    /// A shadow with the same rules as before goes on with what it knew.
-    pub(super) fn follow(&mut self, before: Shadow) {
-        if Arc::ptr_eq(&self.compared, &before.compared) {
-            self.tracker = before.tracker;
+    /// Begins to compare with a tracker that may have incidents open already.
+    pub(super) fn begin(&mut self, live: &IncidentTracker) {
+        let windows = |plan: &IncidentPlan| u64::from(plan.open_n.max(plan.close_after_windows));
+        let near = windows(live.plan()).max(windows(self.tracker.plan()));
+        let begun = Comparison::new(self.pipeline.clone(), near, live.open_incidents());
+        *self.compared.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+    }
+
+    /// A shadow with the same rules as the one before goes on with what that knew. False: it is another one, and begins.
+    pub(super) fn follow(&mut self, before: Option<Shadow>) -> bool {
+        match before.filter(|before| Arc::ptr_eq(&self.compared, &before.compared)) {
+            Some(before) => {
+                let context = self.tracker.context().clone();
+                let plan = self.tracker.plan().clone();
+                self.tracker = before.tracker;
+                self.tracker.reconfigure(context, plan, false);
+                true
+            }
+            None => false,
         }
     }
 
-    /// Windows to come have another length.
-    pub(super) fn begin_anew(&mut self) {
-        let (context, plan) = (self.tracker.context().clone(), self.tracker.plan().clone());
-        self.tracker.reconfigure(context, plan, true);
-    }
-
-    /// One window: what the shadow found, and what the live tracker told (or would have, in silence).
-    pub(super) fn observe(&mut self, window: &WindowInfo, found: Vec<Detection>, live: &[IncidentEvent]) {
-        let alerted = !found.is_empty();
+    /// One window: what both found in it, and what the live tracker told (or would have, in silence).
+    pub(super) fn observe(
+        &mut self,
+        window: &WindowInfo,
+        found: Vec<Detection>,
+        (live, told): (&BTreeSet<EntityKey>, &[IncidentEvent]),
+    ) {
+        let here = alerted(&found);
         let events = self.tracker.observe(window, found);
         let mut compared = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
-        compared.window(window, alerted);
-        compared.live(live);
-        compared.shadow(&events);
+        compared.observe(window, Judged { alerted: live, events: told }, Judged { alerted: &here, events: &events });
     }
 }

@@ -138,8 +138,8 @@ fn me() -> libc::uid_t {
     unsafe { libc::geteuid() }
 }
 
-/// Digest of a plugin's file, as it is pinned and shown: lower-case hex sha256.
-pub fn digest(path: &Path) -> std::io::Result<String> {
+/// Digest of a plugin's file, as [`super::PluginInfo`] has it.
+pub fn file_digest(path: &Path) -> std::io::Result<String> {
     Ok(sha256_hex(&std::fs::read(path)?))
 }
 

@@ -20,9 +20,12 @@ pub(super) struct Exports {
 /// The functions of one instance.
 pub(super) struct Functions {
     snapshot: TypedFunc<(), Answer<Vec<u8>>>,
-    restore: TypedFunc<(u32, Vec<u8>), Answer<()>>,
-    migrate: Option<TypedFunc<(u32, Vec<u8>), Answer<Vec<u8>>>>,
+    restore: Told<()>,
+    migrate: Option<Told<Vec<u8>>>,
 }
+
+/// A function that is told a version and bytes.
+type Told<T> = TypedFunc<(u32, Vec<u8>), Answer<T>>;
 
 /// What a function of ours returns, as the component model has it.
 type Answer<T> = (Result<T, common::Error>,);

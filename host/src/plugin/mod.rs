@@ -36,7 +36,7 @@ mod status;
 mod supervisor;
 mod waiting;
 
-pub use cache::digest;
+pub use cache::file_digest;
 pub use compat::API_VERSION;
 pub use decode_call::{DecodedRows, SourceOutput};
 pub use error::{CallError, CallErrorKind, PluginError, PluginReply};

@@ -5,7 +5,13 @@
 //! downstream: when its queue is full the batch is shed and counted. Kernel drops are read from `SO_RXQ_OVFL` and, for
 //! drops that no datagram followed, from `SO_MEMINFO`.
 //!
+//! A successor in the same process goes on with the sockets themselves ([`take_over`]): nothing that is sent meanwhile is lost.
+//!
 //! Metrics: `kaminari_source_{received_bytes,datagrams,socket_dropped,shed_datagrams,refused}_total`.
+
+mod takeover;
+
+pub use takeover::{Sockets, Takeover, take_over};
 
 use super::clock::IngestClock;
 use super::{Receive, SourceError};
@@ -21,7 +27,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// `type = "udp"`.
@@ -75,11 +81,41 @@ const GATHER: Duration = Duration::from_millis(4);
 /// kernel counts it.
 const GATHER_MIN_BUFFER: usize = 4 << 20;
 
-/// One bound socket.
+/// A socket, which may outlive its receiver: a successor reads on where that one stopped.
+#[derive(Debug)]
+struct Shared {
+    socket: Socket,
+    /// Kernel drop count as last seen; it wraps at 2^32.
+    drops: AtomicU32,
+    /// Which of its receivers, one after the other, reads it on. Those before it leave what is in it.
+    reader: AtomicU32,
+    /// Nothing comes in any more, but for what was on its way.
+    retired: AtomicBool,
+}
+
+impl Shared {
+    fn new(socket: Socket) -> Arc<Self> {
+        Arc::new(Self { socket, drops: 0.into(), reader: 0.into(), retired: false.into() })
+    }
+
+    /// Drops that nobody has counted yet. Two receivers may ask at once, and one of them with an older total.
+    fn more_drops(&self, total: u32) -> u64 {
+        let newer = |last: u32| (total.wrapping_sub(last).cast_signed() > 0).then_some(total);
+        let before = self.drops.fetch_update(Ordering::Relaxed, Ordering::Relaxed, newer);
+        before.map_or(0, |last| u64::from(total.wrapping_sub(last)))
+    }
+
+    fn receive_buffer(&self) -> usize {
+        self.socket.recv_buffer_size().unwrap_or(0)
+    }
+}
+
+/// The receiver of one socket.
 #[derive(Debug)]
 pub struct UdpReceiver {
-    socket: Socket,
-    gather: bool,
+    shared: Arc<Shared>,
+    /// Which of the socket's receivers it is.
+    number: u32,
     meters: Meters,
 }
 
@@ -90,14 +126,27 @@ struct Meters {
     dropped: Counter,
     shed: Counter,
     truncated: Counter,
-    /// Kernel drop count as last seen; it wraps at 2^32.
-    last_drops: u32,
 }
 
-impl Meters {
-    fn kernel_drops(&mut self, total: u32) {
-        self.dropped.increment(u64::from(total.wrapping_sub(self.last_drops)));
-        self.last_drops = total;
+impl UdpReceiver {
+    fn new(id: &str, shared: Arc<Shared>, number: u32) -> Self {
+        let meters = Meters {
+            bytes: counter!(SOURCE_RECEIVED_BYTES, "component_id" => id.to_string()),
+            datagrams: counter!(SOURCE_DATAGRAMS, "component_id" => id.to_string()),
+            dropped: counter!(SOURCE_SOCKET_DROPPED, "component_id" => id.to_string()),
+            shed: counter!(SOURCE_SHED, "component_id" => id.to_string()),
+            truncated: counter!(SOURCE_REFUSED, "component_id" => id.to_string(), "reason" => "truncated"),
+        };
+        Self { shared, number, meters }
+    }
+
+    fn kernel_drops(&self, total: u32) {
+        self.meters.dropped.increment(self.shared.more_drops(total));
+    }
+
+    /// A successor reads the socket on.
+    fn is_succeeded(&self) -> bool {
+        self.shared.reader.load(Ordering::Acquire) > self.number
     }
 }
 
@@ -111,33 +160,28 @@ pub fn bind(id: &str, config: &UdpConfig) -> Result<(Vec<UdpReceiver>, SocketAdd
             listen,
             source,
         })?;
-        if let Some(bound) = socket.local_addr().ok().and_then(|a| a.as_socket()) {
+        if let Some(bound) = address(&socket) {
             listen = bound;
         }
-        let buffer = socket.recv_buffer_size().unwrap_or(0);
-        // Linux reports twice what it grants.
-        if buffer / 2 < config.receive_buffer_bytes {
-            tracing::warn!(
-                component_id = id,
-                "receive buffer is {} bytes, {} were asked for: raise net.core.rmem_max or grant CAP_NET_ADMIN",
-                buffer / 2,
-                config.receive_buffer_bytes
-            );
-        }
-        receivers.push(UdpReceiver {
-            socket,
-            gather: buffer >= GATHER_MIN_BUFFER,
-            meters: Meters {
-                bytes: counter!(SOURCE_RECEIVED_BYTES, "component_id" => id.to_string()),
-                datagrams: counter!(SOURCE_DATAGRAMS, "component_id" => id.to_string()),
-                dropped: counter!(SOURCE_SOCKET_DROPPED, "component_id" => id.to_string()),
-                shed: counter!(SOURCE_SHED, "component_id" => id.to_string()),
-                truncated: counter!(SOURCE_REFUSED, "component_id" => id.to_string(), "reason" => "truncated"),
-                last_drops: 0,
-            },
-        });
+        told_of_buffer(id, &socket, config.receive_buffer_bytes);
+        receivers.push(UdpReceiver::new(id, Shared::new(socket), 0));
     }
     Ok((receivers, listen))
+}
+
+fn address(socket: &Socket) -> Option<SocketAddr> {
+    socket.local_addr().ok().and_then(|a| a.as_socket())
+}
+
+fn told_of_buffer(id: &str, socket: &Socket, wanted: usize) {
+    // Linux reports twice what it grants.
+    let granted = socket.recv_buffer_size().unwrap_or(0) / 2;
+    if granted < wanted {
+        tracing::warn!(
+            component_id = id,
+            "receive buffer is {granted} bytes, {wanted} were asked for: raise net.core.rmem_max or grant CAP_NET_ADMIN"
+        );
+    }
 }
 
 /// Batches that may wait between a receiver and its decoder.
@@ -148,18 +192,26 @@ pub fn queue_len(config: &UdpConfig) -> usize {
 /// The first socket binds alone and shares the port only then: when another process (a second start of this one, too)
 /// has the port, it must fail rather than take half of its datagrams.
 fn open(listen: SocketAddr, receive_buffer: usize, first: bool) -> std::io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(listen), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = unbound(listen, receive_buffer)?;
     socket.set_reuse_port(!first)?;
-    let bytes = libc::c_int::try_from(receive_buffer).unwrap_or(libc::c_int::MAX);
-    // FORCE goes past rmem_max but needs CAP_NET_ADMIN.
-    if set_option(&socket, libc::SO_RCVBUFFORCE, bytes).is_err() {
-        socket.set_recv_buffer_size(receive_buffer)?;
-    }
-    set_option(&socket, libc::SO_RXQ_OVFL, 1)?;
-    socket.set_read_timeout(Some(TICK))?;
     socket.bind(&listen.into())?;
     socket.set_reuse_port(true)?;
     Ok(socket)
+}
+
+/// Until it is bound nothing comes in.
+fn unbound(listen: SocketAddr, receive_buffer: usize) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(listen), Type::DGRAM, Some(Protocol::UDP))?;
+    set_buffer(&socket, receive_buffer)?;
+    set_option(&socket, libc::SO_RXQ_OVFL, 1)?;
+    socket.set_read_timeout(Some(TICK))?;
+    Ok(socket)
+}
+
+/// FORCE goes past rmem_max but needs CAP_NET_ADMIN.
+fn set_buffer(socket: &Socket, bytes: usize) -> std::io::Result<()> {
+    let forced = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    set_option(socket, libc::SO_RCVBUFFORCE, forced).or_else(|_| socket.set_recv_buffer_size(bytes))
 }
 
 #[allow(unsafe_code)]
@@ -178,21 +230,28 @@ fn set_option(socket: &Socket, option: libc::c_int, value: libc::c_int) -> std::
 }
 
 impl Receive for UdpReceiver {
-    /// A stop empties the socket first.
-    fn run(mut self: Box<Self>, out: &Sender<Delivery>, recycled: &Receiver<FrameBatch>, stop: &Arc<AtomicBool>) {
+    /// A stop empties the socket first, unless a successor reads it on.
+    fn run(self: Box<Self>, out: &Sender<Delivery>, recycled: &Receiver<FrameBatch>, stop: &Arc<AtomicBool>) {
         let mut slots = Slots::new();
         let mut clock = IngestClock::default();
+        let socket = &self.shared.socket;
+        let gather = self.shared.receive_buffer() >= GATHER_MIN_BUFFER;
         loop {
             let stopping = stop.load(Ordering::Relaxed);
+            if stopping && self.is_succeeded() {
+                return;
+            }
             let mut batch = recycled.try_recv().unwrap_or_default();
             batch.clear();
-            let mut wait = !stopping;
+            let mut wait = !stopping || self.shared.retired.load(Ordering::Acquire);
             let mut now;
             let drained = loop {
-                let n = slots.receive(&self.socket, wait);
+                let n = slots.receive(socket, wait);
                 wait = false;
                 now = clock.now();
-                slots.append(n, now, &mut batch, &mut self.meters);
+                if let Some(total) = slots.append(n, now, &mut batch, &self.meters) {
+                    self.kernel_drops(total);
+                }
                 if n < SLOTS {
                     break true;
                 }
@@ -201,8 +260,8 @@ impl Receive for UdpReceiver {
                 }
             };
             if batch.frames.is_empty() {
-                if let Some(total) = drops_now(&self.socket) {
-                    self.meters.kernel_drops(total);
+                if let Some(total) = drops_now(socket) {
+                    self.kernel_drops(total);
                 }
                 if stopping && drained {
                     return;
@@ -222,7 +281,7 @@ impl Receive for UdpReceiver {
                 Err(TrySendError::Full(Delivery::Tick(_))) => {}
                 Err(TrySendError::Disconnected(_)) => return,
             }
-            if drained && self.gather && !stopping {
+            if drained && gather && !stopping {
                 std::thread::sleep(GATHER);
             }
         }
@@ -297,7 +356,8 @@ impl Slots {
         usize::try_from(n).unwrap_or(0)
     }
 
-    fn append(&self, n: usize, now: u64, batch: &mut FrameBatch, meters: &mut Meters) {
+    /// The first `n`, into the batch. What comes back is the kernel's drop count, where one came with the last of them.
+    fn append(&self, n: usize, now: u64, batch: &mut FrameBatch, meters: &Meters) -> Option<u32> {
         for i in 0..n {
             let header = &self.headers[i];
             if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
@@ -307,11 +367,7 @@ impl Slots {
             let bytes = &self.data[i * SLOT_BYTES..i * SLOT_BYTES + header.msg_len as usize];
             batch.push(bytes, peer(&self.names[i]), now);
         }
-        if n > 0
-            && let Some(total) = overflow(&self.headers[n - 1].msg_hdr)
-        {
-            meters.kernel_drops(total);
-        }
+        overflow(&self.headers[n.checked_sub(1)?].msg_hdr)
     }
 }
 
@@ -392,17 +448,17 @@ mod tests {
     #[test]
     fn kernel_drops_are_seen_without_a_later_datagram() {
         let (mut receivers, listen) = bind("t", &config(4096)).unwrap();
-        let mut receiver = receivers.pop().unwrap();
+        let receiver = receivers.pop().unwrap();
         // As root the buffer may have been forced; make it small for sure.
-        receiver.socket.set_recv_buffer_size(2048).unwrap();
+        receiver.shared.socket.set_recv_buffer_size(2048).unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         for _ in 0..500 {
             sender.send_to(&[0; 1000], listen).unwrap();
         }
-        let total = drops_now(&receiver.socket).unwrap();
+        let total = drops_now(&receiver.shared.socket).unwrap();
         assert!(total > 100, "{total}");
-        receiver.meters.kernel_drops(total);
-        assert_eq!(receiver.meters.last_drops, total);
+        let counted = [total, total, total - 1, total + 2].map(|total| receiver.shared.more_drops(total));
+        assert_eq!(counted, [u64::from(total), 0, 0, 2], "each once, by whomever");
     }
 
     #[test]
@@ -425,7 +481,7 @@ mod tests {
             sender.send_to(b"x", listen).unwrap();
         }
         let mut slots = Slots::new();
-        let counts: Vec<usize> = receivers.iter().map(|r| slots.receive(&r.socket, false)).collect();
+        let counts: Vec<usize> = receivers.iter().map(|r| slots.receive(&r.shared.socket, false)).collect();
         assert_eq!(counts.iter().sum::<usize>(), 64);
         assert!(counts.iter().all(|n| *n > 0), "{counts:?}");
     }

@@ -88,8 +88,11 @@ pub(super) fn plugin(mut pair: Pair<'_, PluginPlan>, (_, a): Side<'_>, (new, b):
     if pair.new.is_none() {
         return pair.change(Class::Hot, "is no longer loaded", lost);
     }
-    if a.plugins.get(pair.id) != b.plugins.get(pair.id) {
+    let (before, after) = (a.plugins.get(pair.id), b.plugins.get(pair.id));
+    if before != after {
         pair.keys.push(FILE.into());
+    } else if before.is_some() && pair.differs_only_in(&["path", "sha256"]) {
+        return pair.change(Class::Hot, "is the same plugin as before", lost);
     }
     let effect = taken_up(new, pair.id);
     pair.change(Class::Hot, effect, lost)

@@ -318,6 +318,11 @@ fn plugins_and_models_change_hot() {
     assert_eq!((limits.class, limits.keys), (Class::Hot, vec!["plugins.threshold.limits.deadline_ms".to_owned()]));
     let bucket = only(&[("state = [\"seen\"]", "state = []")]);
     assert_eq!(bucket.lost, ["what it keeps in the bucket `seen`"]);
+    let moved = only(&[("plugins/threshold", "plugins/there")]);
+    assert_eq!(
+        (moved.effect.as_str(), moved.keys),
+        ("is the same plugin as before", vec!["plugins.threshold.path".to_owned()])
+    );
     let moved = only(&[("models/ae", "models/there")]);
     assert_eq!((moved.effect.as_str(), moved.lost.len()), ("is the same model as before", 0));
     let train = only(&[(

@@ -1,0 +1,144 @@
+//! Every step of a reload fails once: what ran before runs on, and the reason is told by everybody who tells.
+
+use super::{Config, Engine, Exporter, wait_for};
+use kaminari_tests::plugin;
+use serde_json::Value;
+use std::net::UdpSocket;
+use std::path::Path;
+
+/// Asks for a plan that cannot be had; what was refused, after all that must be true then.
+#[track_caller]
+fn refused(engine: &Engine, config: &str, step: &str, why: &str) -> Value {
+    let (before, windows) = (engine.digest(), engine.metric("kaminari_window_fired_total", &["ddos"]));
+    let (status, report) = engine.reload(config);
+    assert!(status == 422 || status == 500, "{status}: {report:#}");
+    assert_eq!(report["step"], step, "{report:#}");
+    assert!(report["errors"].to_string().contains(why), "{why:?} is not in {report:#}");
+    assert_eq!(engine.digest(), before);
+    assert_eq!(engine.metric("kaminari_config_last_reload_successful", &[]), 0.0);
+    let told = engine.lines("incidents.jsonl").into_iter().rfind(|e| e["kind"] == "reload").unwrap();
+    assert_eq!((&told["event"], &told["plan_digest"]), (&"notice".into(), &before.into()));
+    assert_ne!(told["attributes"]["outcome"], "applied");
+    assert!(engine.log().lines().any(|l| l.contains("ERROR") && l.contains("reload") && l.contains(step)));
+    wait_for("windows of the plan before", || {
+        (engine.metric("kaminari_window_fired_total", &["ddos"]) > windows + 1.0).then_some(())
+    });
+    report
+}
+
+fn with_tally(version: &Path) -> Config {
+    let mut config = Config::limit(50_000.0);
+    config.plugins += &format!("\n[plugins.tally]\npath = {version:?}");
+    config.detectors += "\n[detectors.tally]\nplugin = \"tally\"";
+    config.names = "\"limits\", \"tally\"";
+    config
+}
+
+#[test]
+fn what_fails_leaves_the_plan_before_at_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let mut config = Config::limit(50_000.0);
+    config.more = format!("[engine]\nstate_dir = {state:?}\n[reload]\ntimeout_secs = 2");
+    let keeps = |mut other: Config| {
+        other.more = config.more.clone();
+        other
+    };
+    let engine = Engine::start(dir.path(), &config.text(), &[]);
+    let traffic = Exporter::start(engine.listens("edge"), 3_000, 1, None);
+    wait_for("windows", || (engine.metric("kaminari_window_fired_total", &["ddos"]) >= 2.0).then_some(()));
+    let held = engine.holds();
+
+    // No configuration at all; one for another process.
+    refused(&engine, "[sources", "read", "kaminari.toml:1");
+    let mut other = config.clone();
+    other.more += "\n[inference]\nmax_batch = 4096";
+    let report = refused(&engine, &other.text(), "diff", "inference.max_batch");
+    assert_eq!(report["outcome"], "refused");
+    // A plugin that is none; one that traps in `configure`.
+    let none = dir.path().join("none.wasm");
+    std::fs::write(&none, b"\0asm is not enough").unwrap();
+    refused(&engine, &keeps(with_tally(&none)).text(), "build", "none.wasm");
+    refused(&engine, &keeps(with_tally(&plugin("tally-broken"))).text(), "build", "tally");
+    // A port that somebody else has; a folder that is not there.
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut other = config.clone();
+    let at = taken.local_addr().unwrap();
+    other.more += &format!("\n[sources.second]\ntype = \"udp\"\nlisten = \"{at}\"");
+    let text = other.text().replace("sources = [\"edge\"]", "sources = [\"edge\", \"second\"]");
+    refused(&engine, &text, "build", &at.to_string());
+    let text = config.text().replace("path = \"incidents.jsonl\"", "path = \"nowhere/incidents.jsonl\"");
+    refused(&engine, &text, "build", "nowhere");
+    // A file that never gives an answer: the step has an end.
+    let pipe = dir.path().join("pipe.wasm");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let report = refused(&engine, &keeps(with_tally(&pipe)).text(), "build", "timeout_secs");
+    assert_eq!(report["outcome"], "failed");
+    // Whoever waits there still is let go.
+    drop(std::fs::File::options().write(true).open(&pipe).unwrap());
+    // A disk that takes nothing more.
+    let checkpoints = state.join("checkpoints");
+    let aside = state.join("aside");
+    std::fs::rename(&checkpoints, &aside).unwrap();
+    std::fs::write(&checkpoints, "").unwrap();
+    let mut other = config.clone();
+    other.detectors = other.detectors.replace("50000.0", "50001.0");
+    refused(&engine, &other.text(), "checkpoint", "state_dir");
+    std::fs::remove_file(&checkpoints).unwrap();
+    std::fs::rename(&aside, &checkpoints).unwrap();
+
+    // And what is well goes well, with nothing left of all the others.
+    engine.becomes(&other.text());
+    assert_eq!(engine.metric("kaminari_config_last_reload_successful", &[]), 1.0);
+    wait_for("all threads of what was refused to end", || (engine.holds().0 <= held.0).then_some(()));
+    let sent = traffic.stop();
+    let summary = engine.stop();
+    assert_eq!(super::counted(&summary, "kaminari_window_records_total", "ddos"), sent as f64);
+}
+
+#[test]
+fn a_model_that_does_not_prove_itself_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::limit(50_000.0);
+    let engine = Engine::start(dir.path(), &config.text(), &[]);
+    let _traffic = Exporter::start(engine.listens("edge"), 3_000, 1, None);
+    let model = dir.path().join("model");
+    copy_model(&model);
+    // What it shall say to its golden rows is not what it says.
+    let manifest = std::fs::read_to_string(model.join("model.toml")).unwrap();
+    let (before, golden) = manifest.split_once("[golden]").expect("the fixture has golden rows");
+    let wrong = golden.replacen("mse = [", "mse = [12345.0, ", 1);
+    std::fs::write(model.join("model.toml"), format!("{before}[golden]{wrong}")).unwrap();
+    let mut other = config.clone();
+    other.plugins += &format!(
+        "\n[plugins.autoencoder]\npath = {:?}\ninference = [\"net\"]\n[models.net]\npath = {model:?}",
+        plugin("autoencoder")
+    );
+    other.detectors += "\n[detectors.ae]\nplugin = \"autoencoder\"\nconfig = { model = \"net\" }";
+    other.more += "\n[pipelines.deep]\nsources = [\"edge\"]\nkeys = [\"dst_addr\"]\nfeatures = [\"uniq_src\"]\n\
+                   window = { type = \"tumbling\", size_secs = 10 }\ndetectors = [\"ae\"]\nmode = \"shadow\"";
+    refused(&engine, &other.text(), "build", "net");
+}
+
+#[test]
+fn one_reload_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::start(dir.path(), &Config::limit(1000.0).text(), &[]);
+    let answers: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || scope.spawn(|| engine.ask("POST", "/-/reload").0);
+        let asked: Vec<_> = (0..8).map(|_| ask()).collect();
+        asked.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    assert!(answers.contains(&200), "{answers:?}");
+    assert!(answers.iter().all(|status| [200, 409].contains(status)), "{answers:?}");
+    assert!(answers.contains(&409), "eight at once, and none had to wait: {answers:?}");
+}
+
+/// A small model of hosts in windows of ten seconds, as a folder.
+pub fn copy_model(to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(kaminari_tests::root().join("tests/fixtures/small-model")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
