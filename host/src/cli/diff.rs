@@ -1,7 +1,8 @@
 //! `kaminari diff OLD NEW`: what a running engine would make of a changed configuration. Per component a sign, its class, the
 //! keys that differ, the effect and what would be forgotten; last the verdict. Plugins and models are compared by the content
-//! of their files. Exit code 0 when nothing differs, 2 when something does, 78 when one of the two is no configuration.
+//! of their files. With `--live` OLD is what a running engine has in force, as it tells it: keys only. Exit code 0 when nothing differs, 2 when something does, 78 when one of the two is no configuration.
 
+use super::live::{self, EngineArgs};
 use super::{Differs, Format};
 use crate::config::diff::{self, Change, Contents, PlanDiff, What};
 use crate::config::{self, Plan};
@@ -18,12 +19,17 @@ use std::str::FromStr;
 /// Arguments of `diff`.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// The configuration before: a file, or several joined by commas
+    /// The configuration before: a file, or several joined by commas; with --live the configuration after
     #[arg(required = true)]
     old: Option<Files>,
     /// The configuration after, in the same way. Relative paths start from the folder of each file
-    #[arg(required = true)]
+    #[arg(required_unless_present = "live", conflicts_with = "live")]
     new: Option<Files>,
+    /// Compare with what a running engine has in force: keys, not contents of files
+    #[arg(long)]
+    live: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
     /// Form of the result
     #[arg(long, default_value = "text")]
     format: Format,
@@ -44,6 +50,10 @@ impl FromStr for Files {
 
 /// Compares and prints.
 pub fn run(args: DiffArgs) -> miette::Result<()> {
+    if let (true, Some(files)) = (args.live, &args.old) {
+        let differs = live::diff_live(&args.engine, &files.0, args.format)?;
+        return if differs { Err(Differs.into()) } else { Ok(()) };
+    }
     let (Some(old), Some(new)) = (&args.old, &args.new) else { return Err(miette!("name two configurations")) };
     let (old, new) = (load(old)?, load(new)?);
     super::print_diagnostics(new.places.warnings());
