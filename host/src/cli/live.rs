@@ -2,6 +2,7 @@
 //! What came of it goes to stdout. Fails when the engine refuses, fails or is not there. HTTP only: TLS is a proxy's.
 
 mod compare;
+mod shadow;
 
 use super::Format;
 use crate::config::{self, effective};
@@ -70,6 +71,16 @@ pub(super) fn diff_live(engine: &EngineArgs, files: &[PathBuf], format: Format) 
         Format::Text => super::print(&differs.as_text())?,
     }
     Ok(!differs.is_empty())
+}
+
+/// How shadows compare with what is live, on stdout. True: they differ in an incident.
+pub(super) fn diff_shadows(engine: &EngineArgs, format: Format) -> miette::Result<bool> {
+    let (text, all) = Engine::new(engine)?.ask("GET", "/api/v1/shadow")?;
+    match format {
+        Format::Json => super::print(&text)?,
+        Format::Text => super::print(&shadow::as_text(&all))?,
+    }
+    Ok(shadow::differ(&all))
 }
 
 fn change(engine: &EngineArgs, path: &str, format: Format) -> miette::Result<()> {
