@@ -62,7 +62,7 @@ impl Topics {
 
     fn rows(&self) -> Vec<Value> {
         let messages = consume_all(&self.brokers, &self.windows, false);
-        messages.iter().map(|m| serde_json::from_slice(m.payload.as_deref().unwrap()).unwrap()).collect()
+        messages.iter().map(|m| serde_json::from_slice(&m.payload).unwrap()).collect()
     }
 }
 

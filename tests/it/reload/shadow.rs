@@ -40,7 +40,8 @@ fn a_shadow_is_compared_and_promoted() {
     let limits = promoted.detectors.find("[detectors.candidate]").unwrap();
     promoted.detectors.replace_range(..limits, "");
     engine.becomes(&promoted.text());
-    let second = wait_for("what it finds, told now", || opens().into_iter().find(|e| e["entity"]["value"] == "198.18.9.9"));
+    let second =
+        wait_for("what it finds, told now", || opens().into_iter().find(|e| e["entity"]["value"] == "198.18.9.9"));
     assert_eq!(second["plan_digest"], engine.digest());
     assert_eq!(opens().len(), 2, "the attack goes on as the same incident");
     assert_eq!(engine.ask("GET", "/api/v1/shadow").1.as_array().unwrap().len(), 0);

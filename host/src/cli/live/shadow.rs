@@ -89,7 +89,9 @@ mod tests {
             "live": side(0), "shadow": side(1), "rows": {"both": 5, "live_only": 0, "shadow_only": 7},
             "extra": [extra], "missing": []}]);
         let text = as_text(&report);
-        for part in ["ddos: 75.0 % agree; 60 windows", "1 extra", "+ high dst_addr 192.0.2.1 flood (score 3.5, limit 1.0)"] {
+        for part in
+            ["ddos: 75.0 % agree; 60 windows", "1 extra", "+ high dst_addr 192.0.2.1 flood (score 3.5, limit 1.0)"]
+        {
             assert!(text.contains(part), "{part:?} is not in {text}");
         }
         assert!(differ(&report) && !differ(&json!([])));
