@@ -311,7 +311,7 @@ impl Shop<'_> {
         let workers = panels.into_iter().zip(groupings).zip(extractors).map(|((seats, grouping), features)| {
             let (combiner, shadow_combiner) = self.combiners(pipeline, &heard);
             let (heard, models) = (heard.clone(), models.clone());
-            let panel = NextPanel { seats, combiner, shadow_combiner, keep, heard, models };
+            let panel = NextPanel { seats, combiner, shadow_combiner, keep, heard, models, back: before.back };
             NextWorker { panel, judged_since: grouping.is_some(), grouping, features }
         });
         // A shadow under the same rules goes on comparing.
@@ -372,4 +372,6 @@ pub(super) struct Before<'a> {
     pub(super) facts: &'a Facts,
     /// Of its workers.
     pub(super) scorers: &'a [Arc<FrameScorer>],
+    /// The next plan was in force before it.
+    pub(super) back: bool,
 }

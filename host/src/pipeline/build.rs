@@ -55,6 +55,9 @@ pub enum BuildError {
     /// A file cannot be read.
     #[error(transparent)]
     File(#[from] file::FileError),
+    /// What is known could not be kept.
+    #[error("{0}")]
+    Checkpoint(String),
     /// A component's own settings, or the input of a replay.
     #[error("{0}")]
     Input(String),

@@ -60,6 +60,8 @@ pub(super) struct NextPanel {
     pub(super) keep: Keep,
     pub(super) heard: Vec<Heard>,
     pub(super) models: Arc<Models>,
+    /// It goes back to an older plan.
+    pub(super) back: bool,
 }
 
 /// What those knew who were replaced, by id. Who goes back to an older plugin may not be able to read what the newer one
@@ -152,9 +154,12 @@ impl Panel {
             let Some((successor, on_mismatch)) = &mut seat.new else { continue };
             let before = self.seats.iter_mut().find(|s| *s.detector.id() == seat.id);
             let Some(memory) = before.and_then(|s| s.detector.save()) else { continue };
-            let parted = parted.get(&seat.id);
+            let parted = parted.get(&seat.id).filter(|_| next.back);
             let restored = successor.restore(&memory).or_else(|error| match parted {
-                Some(parted) => successor.restore(parted).map_err(|_| error),
+                Some(parted) => successor.restore(parted).map_err(|_| error).inspect(|_| {
+                    let text = "goes on with what it knew when it was replaced";
+                    notes.push(format!("detector `{}` of pipeline `{pipeline}` {text}", seat.id));
+                }),
                 None => Err(error),
             });
             match restored {

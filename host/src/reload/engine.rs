@@ -244,11 +244,11 @@ impl Engine {
             return Err(Stopped { outcome: Refused, step: "build", errors: placed(&plan, problems) });
         }
         let Some(next) = next else { return Err(Stopped::new(Failed, "build", "the engine has no plugin host")) };
-        self.take_up(now, &next, timeout)
+        self.take_up(now, &next, false, timeout)
     }
 
     /// From a plan whose plugins are loaded to one in force.
-    fn take_up(&self, now: &Generation, next: &Generation, timeout: Duration) -> Result<Done, Stopped> {
+    fn take_up(&self, now: &Generation, next: &Generation, back: bool, timeout: Duration) -> Result<Done, Stopped> {
         use Outcome::{Failed, Refused};
         let differs = diff((&now.plan, &now.contents()), (&next.plan, &next.contents()));
         let keys = differs.process_keys();
@@ -266,14 +266,16 @@ impl Engine {
             return Err(Stopped { outcome: Refused, step: "connect", errors: placed(&next.plan, unreachable) });
         }
         let (running, wanted) = (self.running.clone(), next.clone());
-        let change = within("build", timeout, move || running.prepare(&wanted))?.map_err(|error| {
-            let errors = match error {
-                BuildError::Problems(problems) => placed(&next.plan, problems),
-                other => vec![other.to_string()],
-            };
-            Stopped { outcome: Refused, step: "build", errors }
-        })?;
+        // Whoever is made from here on belongs to the change.
         let before = self.running.plugins().map(|s| s.all()).unwrap_or_default();
+        let change =
+            within("build", timeout, move || running.prepare(&wanted, back))?.map_err(|error| match error {
+                BuildError::Checkpoint(why) => Stopped::new(Failed, "checkpoint", why),
+                BuildError::Problems(problems) => {
+                    Stopped { outcome: Refused, step: "build", errors: placed(&next.plan, problems) }
+                }
+                other => Stopped::new(Refused, "build", other.to_string()),
+            })?;
         let changed = self.running.commit(change, HAND_OVER.min(timeout)).map_err(|NotChanged { step, message }| {
             let outcome = if step == "hand_over" { Refused } else { Failed };
             Stopped::new(outcome, step, message)
@@ -293,7 +295,7 @@ impl Engine {
                 return Err(Stopped::new(Outcome::Refused, "read", text));
             };
             let timeout = Duration::from_secs(now.plan.reload.timeout_secs);
-            let back = self.take_up(now, &previous, timeout);
+            let back = self.take_up(now, &previous, true, timeout);
             let mut state = self.state();
             match back {
                 Ok(mut done) => {

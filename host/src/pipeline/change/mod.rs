@@ -3,37 +3,31 @@
 //! takes over between two windows; what is no more ends when its records have run out. Refused: what cannot be built, and
 //! whoever cannot go on with what its predecessor knew.
 
+mod sources;
+
 use super::assemble::{Before, BuiltPipeline, Facts, Shop};
 use super::build::{self, BuildError, BuiltSource, Problem, sink_problem};
 use super::gate::Asking;
 use super::intake::Ask;
 use super::judges::{self, Judges, Loaded, seats};
 use super::kafka::{self, Renew};
-use super::live::{LivePipeline, LiveSource, outlets};
+use super::live::{LivePipeline, outlets};
 use super::models;
 use super::next::NextPipeline;
 use super::reading::Reading;
 use super::receivers;
 use super::router::RouterMsg;
-use super::running::{Parts, Running, SINK_QUEUE, joined, spawn};
+use super::running::{Running, SINK_QUEUE, spawn};
 use super::saved;
 use crate::config::diff::{Contents, source_differs};
 use crate::config::{Component, PipelinePlan, Plan};
 use crate::model::PlanDigest;
 use crate::sink::worker::{Begin, SinkHandle, SinkWorker};
-use crate::source::udp::Sockets;
-use crossbeam_channel::{Receiver, bounded};
-use std::collections::{BTreeMap, BTreeSet};
+use crossbeam_channel::bounded;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-/// Sources that are told where records go from now on are waited for so long: one may stand before a sink that is stuck.
-const ROUTED: Duration = Duration::from_secs(5);
-/// One that can only be opened after the one before waits so long for its end.
-const ENDS: Duration = Duration::from_secs(15);
-/// A source that is opened anew has so long to hand on what it has.
-const LEAVES: Duration = Duration::from_secs(3);
+use std::time::Duration;
 
 /// A plan with its plugins and models. Kept by who may want to go back to it.
 #[derive(Clone)]
@@ -112,9 +106,13 @@ impl Running {
         kafka::unreachable_sinks(&next.plan, &|id| !same(id))
     }
 
-    /// Builds what the next plan has and the present one has not. Nothing that runs is touched.
-    pub fn prepare(&self, next: &Generation) -> Result<Change, BuildError> {
+    /// Builds what the next plan has and the present one has not. Nothing that runs is touched. `back`: it was in force before,
+    /// and whoever cannot read what its successor knows goes on with what it knew itself.
+    pub fn prepare(&self, next: &Generation, back: bool) -> Result<Change, BuildError> {
         let store = saved::store(&next.plan);
+        if store.is_none() && next.plan.engine.state_dir.is_some() {
+            return Err(BuildError::Checkpoint("nothing can be written to `state_dir` of `[engine]`".into()));
+        }
         let shop = Shop { plan: &next.plan, judges: Some(&next.judges), live: true, store: store.as_ref() };
         let mut problems = Vec::new();
         // Only looked at: the lock is not held while plugins start.
@@ -163,7 +161,7 @@ impl Running {
                 }
                 continue;
             };
-            let before = Before { plan: &now.plan, judges: Some(&now.judges), pipeline: was, facts, scorers };
+            let before = Before { plan: &now.plan, judges: Some(&now.judges), pipeline: was, facts, scorers, back };
             if !touched(&before, next, pipeline) {
                 continue;
             }
@@ -187,7 +185,8 @@ impl Running {
             match sources.get(id) {
                 None => drop(new_sources.insert(id.clone(), build::source(&next.plan, component, &next.judges)?)),
                 Some((was, _, sockets)) if source_differs(was, component) => {
-                    if let Some(source) = beside(&next.plan, (was, sockets.as_ref()), component, &next.judges)? {
+                    if let Some(source) = sources::beside(&next.plan, (was, sockets.as_ref()), component, &next.judges)?
+                    {
                         new_sources.insert(id.clone(), source);
                     }
                 }
@@ -320,127 +319,6 @@ impl Running {
         parts.gone.retain(|thread| !thread.is_finished());
         Ok(changed)
     }
-
-    /// Ends sources that are no more, begins those that are new, and puts those that have changed in the place of the old.
-    fn change_sources(
-        &self,
-        parts: &mut Parts,
-        old: &Plan,
-        next: &Generation,
-        mut built: BTreeMap<Arc<str>, BuiltSource>,
-    ) -> Vec<String> {
-        let mut notes = Vec::new();
-        let ids: BTreeSet<Arc<str>> = old.sources.keys().chain(next.plan.sources.keys()).cloned().collect();
-        for id in ids {
-            let Some(component) = next.plan.sources.get(&id) else {
-                if let Some(source) = parts.sources.remove(&id) {
-                    self.end_source(parts, source);
-                }
-                continue;
-            };
-            if parts.sources.get(&id).is_some_and(|s| !source_differs(&s.component, component)) {
-                continue;
-            }
-            let mut source = built.remove(&id);
-            let before = parts.sources.remove(&id);
-            let heirs = before.as_ref().map(LiveSource::leave).unwrap_or_default();
-            if let Some(Err(error)) = source.as_mut().and_then(BuiltSource::take_over) {
-                tracing::error!(component_id = &*id, "the source stays as it was: {error}");
-                notes.push(format!("source `{id}` stays as it was: {error}"));
-                parts.sources.extend(before.map(|before| (id, before)));
-                continue;
-            }
-            // The one before hands on all that it has; its successor goes on with what it knew.
-            let until = Instant::now() + LEAVES;
-            if let Some(before) = &before {
-                before.stop.store(true, Ordering::Relaxed);
-                notes.push(format!("source `{id}` was opened anew"));
-            }
-            let known: Vec<Vec<u8>> = heirs.iter().filter_map(|heir| heir.recv_deadline(until).ok()).collect();
-            // What holds what its successor needs lets go of it first.
-            let until = Instant::now() + ENDS;
-            while source.is_none() && before.as_ref().is_some_and(|b| !b.is_over()) && Instant::now() < until {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            before.into_iter().for_each(|before| self.end_source(parts, before));
-            let source = source.map_or_else(|| build::source(&next.plan, component, &next.judges), Ok);
-            let bound = source.as_ref().ok().and_then(BuiltSource::bound);
-            let started = source.and_then(|source| {
-                LiveSource::start(component.clone(), source, parts.feeds(&id), &known, &self.common)
-            });
-            match started {
-                Ok(live) => {
-                    if let Some(at) = bound {
-                        tracing::info!(component_id = &*id, "listening on {at}");
-                    }
-                    parts.sources.insert(id, live);
-                }
-                Err(error) => {
-                    tracing::error!(component_id = &*id, "the source does not run: {error}");
-                    notes.push(format!("source `{id}` does not run: {error}"));
-                }
-            }
-        }
-        notes
-    }
-
-    /// Lets a source run out, aside.
-    fn end_source(&self, parts: &mut Parts, source: LiveSource) {
-        source.stop.store(true, Ordering::Relaxed);
-        let LiveSource { component, receivers, readers, .. } = source;
-        parts.gone.extend(receivers);
-        parts.gone.push(spawn("source-end", &self.common.panicked, move || {
-            for error in joined(readers) {
-                tracing::error!(component_id = &*component.id, "{error}");
-            }
-        }));
-    }
-}
-
-impl Parts {
-    /// Tells every source where its records go now.
-    fn route(&self) -> Vec<String> {
-        let mut answers: Vec<(Arc<str>, Receiver<()>)> = Vec::new();
-        for (id, source) in &self.sources {
-            let routes = self.routes(id);
-            for asks in &source.asks {
-                let (done, answer) = bounded(1);
-                if asks.send_timeout(Ask::Routes(routes.clone(), done), ROUTED).is_ok() {
-                    answers.push((id.clone(), answer));
-                }
-            }
-        }
-        let until = Instant::now() + ROUTED;
-        let mut late = BTreeSet::new();
-        for (id, answer) in answers {
-            // A source that has ended has nothing to route.
-            if let Err(crossbeam_channel::RecvTimeoutError::Timeout) = answer.recv_deadline(until) {
-                late.insert(id);
-            }
-        }
-        let late = late.into_iter();
-        late.map(|id| format!("source `{id}` waits for a sink, and takes its new ways when that goes on")).collect()
-    }
-}
-
-/// A source that can be opened beside the one whose place it takes; `None`: only after it.
-fn beside(
-    plan: &Plan,
-    (was, sockets): (&Component, Option<&Sockets>),
-    component: &Component,
-    judges: &Arc<Judges>,
-) -> Result<Option<BuiltSource>, BuildError> {
-    if component.kind == crate::source::file::DEF.kind {
-        let text = format!("source `{}` reads files, which are read once: start a new process", component.id);
-        return Err(BuildError::Input(text));
-    }
-    if let Some(receivers) = receivers::beside(plan, sockets, component)? {
-        return Ok(Some(BuiltSource::Live(Box::new(receivers))));
-    }
-    Ok(match receivers::holds_alone(was, component) {
-        true => None,
-        false => Some(build::source(plan, component, judges)?),
-    })
 }
 
 fn same_plugin(now: &Judges, next: &Judges, id: &str) -> bool {
