@@ -30,10 +30,14 @@ fn a_person_reloads_and_goes_back() {
 
     let before = json(&engine, "/version")["plan_digest"].clone();
     std::fs::write(&file, text().replace(LIMIT, "above = 60000.0")).unwrap();
+    let (code, told, stderr) = ask(&engine, &["diff", "--live", file.to_str().unwrap()]);
+    assert!(code == Some(2) && told.contains("    keys    config.limits[0].above\n"), "{told}{stderr}");
     let (code, told, stderr) = ask(&engine, &["reload"]);
     assert!(code == Some(0) && told.starts_with("applied after"), "{told}{stderr}{}", engine.log());
-    assert!(told.contains("detectors.host-limits changed (hot)"), "{told}");
+    assert!(told.contains("~ detectors.host-limits (hot)"), "{told}");
     assert_ne!(json(&engine, "/version")["plan_digest"], before);
+    let (code, told, stderr) = ask(&engine, &["diff", "--live", file.to_str().unwrap()]);
+    assert!(code == Some(0) && told.starts_with("the engine runs what the files say"), "{told}{stderr}");
     assert_eq!(json(&engine, "/api/v1/plan")["detectors"]["host-limits"]["config"]["limits"][0]["above"], 60000.0);
 
     std::fs::write(&file, "[pipelines").unwrap();

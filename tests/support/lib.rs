@@ -25,7 +25,15 @@ pub fn kaminari_path() -> PathBuf {
 /// A command that runs `kaminari` untouched by the caller's environment; compiled plugins are kept in target/tmp/.
 pub fn kaminari() -> Command {
     let mut command = Command::new(kaminari_path());
-    for name in ["KAMINARI_LOG", "KAMINARI_LOG_FORMAT", "KAMINARI_COLOR", "KAMINARI_CONFIG"] {
+    for name in [
+        "KAMINARI_LOG",
+        "KAMINARI_LOG_FORMAT",
+        "KAMINARI_COLOR",
+        "KAMINARI_CONFIG",
+        "KAMINARI_URL",
+        "KAMINARI_TOKEN_FILE",
+        "KAMINARI_WATCH",
+    ] {
         command.env_remove(name);
     }
     command.env("XDG_CACHE_HOME", root().join("target/tmp/cache"));

@@ -2,9 +2,10 @@
 //! What came of it goes to stdout. Fails when the engine refuses, fails or is not there. HTTP only: TLS is a proxy's.
 
 mod compare;
+mod shadow;
 
 use super::Format;
-use crate::config::effective;
+use crate::config::{self, effective};
 use clap::Args;
 use miette::{IntoDiagnostic, Report, WrapErr, miette};
 use serde::Deserialize;
@@ -60,10 +61,9 @@ pub fn rollback(args: RollbackArgs) -> miette::Result<()> {
     change(&args.engine, "/-/rollback", args.format)
 }
 
-/// What files would change in the running engine, on stdout. True: something.
-#[allow(dead_code)] // `diff` takes it up
-pub fn diff_live(engine: &EngineArgs, config: &super::ConfigArgs, format: Format) -> miette::Result<bool> {
-    let plan = super::load_plan(config)?;
+/// What files would change in the running engine, on stdout. True: something. Paths are compared as both have them.
+pub(super) fn diff_live(engine: &EngineArgs, files: &[PathBuf], format: Format) -> miette::Result<bool> {
+    let plan = config::load(files, &crate::pipeline::registry())?;
     let running = Engine::new(engine)?.ask("GET", "/api/v1/plan")?.1;
     let differs = compare::plans(&running, &effective::masked(&plan));
     match format {
@@ -71,6 +71,16 @@ pub fn diff_live(engine: &EngineArgs, config: &super::ConfigArgs, format: Format
         Format::Text => super::print(&differs.as_text())?,
     }
     Ok(!differs.is_empty())
+}
+
+/// How shadows compare with what is live, on stdout. True: they differ in an incident.
+pub(super) fn diff_shadows(engine: &EngineArgs, format: Format) -> miette::Result<bool> {
+    let (text, all) = Engine::new(engine)?.ask("GET", "/api/v1/shadow")?;
+    match format {
+        Format::Json => super::print(&text)?,
+        Format::Text => super::print(&shadow::as_text(&all))?,
+    }
+    Ok(shadow::differ(&all))
 }
 
 fn change(engine: &EngineArgs, path: &str, format: Format) -> miette::Result<()> {
@@ -220,22 +230,28 @@ impl Told {
             }
         }
         for Change { component, what, class, keys, effect, lost } in &self.diff.changes {
-            let keys = if keys.is_empty() { String::new() } else { format!(": {}", keys.join(", ")) };
-            let _ = writeln!(text, "  {component} {what} ({class}){keys}");
-            if !effect.is_empty() {
-                let _ = writeln!(text, "    {effect}");
-            }
-            for lost in lost {
-                let _ = writeln!(text, "    forgotten: {lost}");
+            let _ = writeln!(text, "{} {component} ({class})", sign(what));
+            let entries = [("keys", &keys.join(", ")), ("effect", effect), ("lost", &lost.join(", "))];
+            for (name, entry) in entries.iter().filter(|(_, entry)| !entry.is_empty()) {
+                let _ = writeln!(text, "    {name:<8}{entry}");
             }
         }
         for error in &self.errors {
-            let _ = writeln!(text, "  error: {error}");
+            let _ = writeln!(text, "error: {error}");
         }
         for note in &self.notes {
-            let _ = writeln!(text, "  note: {note}");
+            let _ = writeln!(text, "note: {note}");
         }
         text
+    }
+}
+
+/// As `kaminari diff` has it.
+fn sign(what: &str) -> char {
+    match what {
+        "added" => '+',
+        "removed" => '-',
+        _ => '~',
     }
 }
 

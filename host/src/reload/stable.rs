@@ -186,6 +186,7 @@ mod lease {
         }
     }
 
+    #[allow(clippy::unnecessary_cast)] // of other widths on other processors
     fn is_remote(fd: RawFd) -> bool {
         // SAFETY: all-zero bytes are a valid statfs, and the pointer is to it.
         let (done, found) = unsafe {

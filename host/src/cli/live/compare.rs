@@ -41,21 +41,25 @@ impl Differs {
     pub(super) fn as_json(&self) -> Value {
         let change = |(component, what, keys): &(String, &str, Vec<String>)| json!({"component": component, "what": what, "keys": keys});
         let changes: Vec<Value> = self.components.iter().map(change).collect();
-        json!({"running": self.running, "files": self.files, "changes": changes})
+        let verdict = if self.is_empty() { "same" } else { "differs" };
+        json!({"verdict": verdict, "old_digest": self.running, "new_digest": self.files, "changes": changes})
     }
 
     pub(super) fn as_text(&self) -> String {
         if self.is_empty() {
             return format!("the engine runs what the files say: {}\n", self.running);
         }
-        let mut text = format!("running {}, files {}\n", self.running, self.files);
+        let mut text = String::new();
         for (component, what, keys) in &self.components {
-            let keys = if keys.is_empty() { String::new() } else { format!(": {}", keys.join(", ")) };
-            let _ = writeln!(text, "  {component} {what}{keys}");
+            let _ = writeln!(text, "{} {component}", super::sign(what));
+            if !keys.is_empty() {
+                let _ = writeln!(text, "    keys    {}", keys.join(", "));
+            }
         }
         if self.components.is_empty() {
-            text.push_str("  no key that is shown differs: a secret does, or what is written as a default is\n");
+            text.push_str("no key that is shown differs: a secret does, or a default is written out\n");
         }
+        let _ = writeln!(text, "the engine runs {}, the files say {}", self.running, self.files);
         text
     }
 }
@@ -117,8 +121,8 @@ mod tests {
         let differs = plans(&running, &files);
         assert_eq!(
             differs.as_text(),
-            "running a, files b\n  api changed: token_file\n  detectors.limits changed: config.limits[0].above\n  \
-             detectors.new added\n  detectors.old removed\n"
+            "~ api\n    keys    token_file\n~ detectors.limits\n    keys    config.limits[0].above\n+ detectors.new\n\
+             - detectors.old\nthe engine runs a, the files say b\n"
         );
         assert_eq!(
             differs.as_json()["changes"][3],

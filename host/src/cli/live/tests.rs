@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::api::fake::{CONFIG, Fake, serve_fake};
-use crate::cli::ConfigArgs;
 use crate::config::diff::{self, Class, PlanDiff, What};
 use crate::reload::{Busy, Control, Outcome, Trigger};
 
@@ -59,14 +58,14 @@ fn a_person_reads_what_differs_and_what_failed() {
     assert_eq!(
         told(),
         format!(
-            "applied after 12 ms: {old} -> sha256:22\n  pipelines.ddos changed (window-restart): window.size_secs, keys\n    \
-             open windows are closed early\n    forgotten: levels of 3 keys\n  note: a note\n"
+            "applied after 12 ms: {old} -> sha256:22\n~ pipelines.ddos (window-restart)\n    keys    window.size_secs, keys\n    \
+             effect  open windows are closed early\n    lost    levels of 3 keys\nnote: a note\n"
         )
     );
     fake.answer(Ok(Outcome::Refused));
     assert_eq!(
         told(),
-        format!("refused at step `read` after 12 ms: {old}\n  error: k.toml:3: unknown key `lisen`\n  note: a note\n")
+        format!("refused at step `read` after 12 ms: {old}\nerror: k.toml:3: unknown key `lisen`\nnote: a note\n")
     );
 }
 
@@ -105,7 +104,7 @@ fn the_running_plan_is_compared_with_files() {
     let served = serve_fake(&Fake::new(), None, false);
     let differs = |text: String| {
         std::fs::write(&file, text).unwrap();
-        diff_live(&at(&served.url), &ConfigArgs { config: vec![file.clone()] }, Format::Json)
+        diff_live(&at(&served.url), std::slice::from_ref(&file), Format::Json)
     };
     assert!(differs(CONFIG.replace("size_secs = 10", "size_secs = 20")).unwrap());
     assert!(!differs(CONFIG.into()).unwrap());
