@@ -68,7 +68,8 @@ fn what_can_be_reloaded_is_told_with_its_effect() {
         effect  what it knows is handed over, and when it cannot be read the change is refused\n\
         ~ pipelines.ddos (window-restart)\n    \
         keys    pipelines.ddos.window.size_secs\n    \
-        effect  open windows are closed early and marked partial\n\
+        effect  open windows are closed early and marked partial\n    \
+        lost    the tails of scores that its detectors followed: windows of another length have others\n\
         can be reloaded: 2 changes\n";
     assert_eq!(stdout, expected);
     let guide = std::fs::read_to_string(root().join("docs/reload.md")).unwrap();

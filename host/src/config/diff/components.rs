@@ -1,5 +1,6 @@
 //! What happens to sources, models, plugins, detectors and sinks that differ.
 
+use super::pipelines::comparisons;
 use super::{Change, Class, FILE, Pair, Side, listed};
 use crate::config::plan::{Component, DetectorPlan, ModelPlan, OnStateMismatch, Plan, PluginPlan};
 use crate::config::records::decoded_by;
@@ -70,7 +71,8 @@ pub(super) fn model(mut pair: Pair<'_, ModelPlan>, (old, a): Side<'_>, (new, b):
         true => "is loaded; no detector scores by it".to_owned(),
         false => format!("is loaded beside the old one; {} score by it from the next window on", listed(users)),
     };
-    let lost = lost();
+    let mut lost = lost();
+    lost.extend(comparisons(new, &scorers(new, pair.id)));
     pair.change(Class::Hot, effect, lost)
 }
 
@@ -84,7 +86,7 @@ pub(super) fn plugin(mut pair: Pair<'_, PluginPlan>, (_, a): Side<'_>, (new, b):
     let Some(old) = pair.old else { return pair.change(Class::Hot, "is loaded", Vec::new()) };
     let kept = pair.new.map_or(&[] as &[_], |p| &p.state);
     let gone = old.state.iter().filter(|bucket| !kept.contains(bucket));
-    let lost = gone.map(|bucket| format!("what it keeps in the bucket `{bucket}`")).collect();
+    let mut lost: Vec<String> = gone.map(|bucket| format!("what it keeps in the bucket `{bucket}`")).collect();
     if pair.new.is_none() {
         return pair.change(Class::Hot, "is no longer loaded", lost);
     }
@@ -95,6 +97,8 @@ pub(super) fn plugin(mut pair: Pair<'_, PluginPlan>, (_, a): Side<'_>, (new, b):
         return pair.change(Class::Hot, "is the same plugin as before", lost);
     }
     let effect = taken_up(new, pair.id);
+    let users: Vec<_> = new.detectors.values().filter(|d| d.plugin == *pair.id).map(|d| &d.id).collect();
+    lost.extend(comparisons(new, &users));
     pair.change(Class::Hot, effect, lost)
 }
 
@@ -137,12 +141,13 @@ fn otherwise(mismatch: OnStateMismatch) -> &'static str {
     }
 }
 
-pub(super) fn detector(pair: Pair<'_, DetectorPlan>) -> Option<Change> {
+pub(super) fn detector(pair: Pair<'_, DetectorPlan>, plan: &Plan) -> Option<Change> {
     let (old, new) = match (pair.old, pair.new) {
         (Some(old), Some(new)) => (old, new),
         (None, _) => return pair.change(Class::Hot, "judges from the next window on", Vec::new()),
         (_, None) => return pair.change(Class::Hot, "no longer judges", vec!["what it has learned".into()]),
     };
+    let mut lost = Vec::new();
     let effect = if pair.differs_only_in(&["on_state_mismatch"]) {
         "counts for this change already".to_owned()
     } else if pair.differs_only_in(&["on_state_mismatch", "calibration"]) {
@@ -151,8 +156,9 @@ pub(super) fn detector(pair: Pair<'_, DetectorPlan>) -> Option<Change> {
             false => "the tail of its scores stays as it is".to_owned(),
         }
     } else {
+        lost.extend(comparisons(plan, &[pair.id]));
         let to = if old.plugin == new.plugin { String::new() } else { format!(" to plugin `{}`", new.plugin) };
         format!("what it knows is handed over{to}, and {}", otherwise(new.on_state_mismatch))
     };
-    pair.change(Class::Hot, effect, Vec::new())
+    pair.change(Class::Hot, effect, lost)
 }

@@ -10,11 +10,11 @@ const RELATIVE: &str = "rel_";
 /// The one whose level is of distinct sources, which are counted only where it is asked for.
 const SOURCES: &str = "rel_uniq_src";
 
-/// Stands among the keys of a change where detectors judge levels that were not aggregated.
+/// Stands among the keys of a change where detectors judge other levels, so that others are aggregated.
 const LEVELS: &str = "(levels)";
 
 /// True when the open windows of a pipeline cannot go on under the new plan, by what the pipeline itself says. A change of its
-/// detectors may be a reason, too: [`aggregates_more`].
+/// detectors may be a reason, too: [`aggregates_otherwise`].
 ///
 /// Features that were there already, fewer or in another order, leave windows as they are. Any new feature may need sets that
 /// nobody has counted, and counts as a reason; so does another half-life where a feature compares with levels. Windows of
@@ -39,10 +39,9 @@ pub fn restarts_windows(old: &PipelinePlan, new: &PipelinePlan) -> bool {
     old.window != new.window || old.keys != new.keys || old.rows != new.rows || records || features || half_life
 }
 
-/// True when some detector, live or shadow, judges a level that nobody judged before: nothing was counted for it.
-pub fn aggregates_more(old: (&Plan, &PipelinePlan), new: (&Plan, &PipelinePlan)) -> bool {
-    let before = old.0.levels(old.1);
-    new.0.levels(new.1).iter().any(|level| !before.contains(level))
+/// True when the detectors, live and shadow together, judge other levels than before: only those are counted.
+pub fn aggregates_otherwise(old: (&Plan, &PipelinePlan), new: (&Plan, &PipelinePlan)) -> bool {
+    old.0.levels(old.1) != new.0.levels(new.1)
 }
 
 /// True when levels that the pipeline remembers of its entities mean nothing under the new plan: no feature compares with them
@@ -72,11 +71,11 @@ pub(super) fn pipeline(mut pair: Pair<'_, PipelinePlan>, before: &Plan, after: &
         }
         (Some(old), Some(new)) => {
             // Where the pipeline says otherwise itself, that is the reason.
-            let more = !restarts_windows(old, new) && aggregates_more((before, old), (after, new));
-            if more {
+            let otherwise = !restarts_windows(old, new) && aggregates_otherwise((before, old), (after, new));
+            if otherwise {
                 pair.keys.push(LEVELS.into());
             }
-            let (class, effect, lost) = changed(&pair, (old, new), more);
+            let (class, effect, lost) = changed(&pair, (old, new), otherwise);
             pair.change(class, effect, lost)
         }
     }
@@ -94,13 +93,20 @@ fn comparison() -> String {
     "the comparison with the shadow so far".into()
 }
 
+/// What is lost where detectors are made anew that judge beside a shadow, or in one.
+pub(super) fn comparisons(plan: &Plan, detectors: &[&Arc<str>]) -> Option<String> {
+    let compared = |p: &&PipelinePlan| p.shadow.is_some() && p.all_detectors().any(|d| detectors.contains(&d));
+    let pipelines: Vec<&Arc<str>> = plan.pipelines.values().filter(compared).map(|p| &p.id).collect();
+    (!pipelines.is_empty()).then(|| format!("the comparison with the shadow of {} so far", listed(pipelines)))
+}
+
 fn changed(
     pair: &Pair<'_, PipelinePlan>,
     (old, new): (&PipelinePlan, &PipelinePlan),
-    more_levels: bool,
+    other_levels: bool,
 ) -> (Class, String, Vec<String>) {
     let (mut said, mut lost): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
-    let restarts = restarts_windows(old, new) || more_levels;
+    let restarts = restarts_windows(old, new) || other_levels;
     let forgets = forgets_levels(old, new);
     if restarts && old.is_forward() {
         said.push("judges from now on".into());
@@ -115,13 +121,20 @@ fn changed(
     if forgets {
         lost.extend(levels(old));
     }
+    if !old.is_forward() && (old.window.size_ns, old.window.kind) != (new.window.size_ns, new.window.kind) {
+        lost.push("the tails of scores that its detectors followed: windows of another length have others".into());
+    }
     sources(old, new, &mut said);
     detectors(old, new, &mut said, &mut lost);
     for (key, effect) in [
         ("combine", "detectors speak together by the new rule"),
         ("incident", "open incidents go on under the new rules"),
         ("sinks", "goes to the new list of sinks"),
-        ("records.extract", "the plugin makes features as it is told now; what it knows is handed over"),
+        (
+            "records.extract",
+            "the plugin makes features as it is told now; what it knows is handed over; windows are closed early if it asks for \
+             other columns",
+        ),
     ] {
         if pair.differs_in(key) {
             said.push(effect.into());
@@ -139,7 +152,7 @@ fn changed(
             said.push("its shadow ends".into());
             lost.push(comparison());
         }
-        (Some(a), Some(b)) if a != b => {
+        (Some(a), Some(b)) if a != b || restarts => {
             said.push("the comparison with the shadow begins anew".into());
             lost.push(comparison());
         }

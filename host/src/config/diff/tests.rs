@@ -153,7 +153,9 @@ fn what_is_counted_restarts_windows() {
         assert!(change.keys.contains(&format!("pipelines.ddos.{key}")), "{change:?}");
         assert!(change.effect.starts_with("open windows are closed early and marked partial"), "{change:?}");
         let forgets = new.contains("rel_uniq_src");
-        assert_eq!(change.lost.is_empty(), !forgets, "{change:?}");
+        assert_eq!(change.lost.contains(&"levels of its entities".to_owned()), forgets, "{change:?}");
+        let tails = change.lost.iter().any(|lost| lost.starts_with("the tails of scores"));
+        assert_eq!(tails, new.contains("size_secs = 20"), "{change:?}");
         assert_eq!(change.effect.contains("levels of entities are kept"), !forgets, "{change:?}");
     }
     for (old, new) in [
@@ -252,19 +254,28 @@ fn a_promoted_detector_keeps_what_it_learned() {
     assert_eq!(promoted[0].class, Class::Hot);
     assert!(promoted[0].effect.starts_with("`other` judged in silence and now counts"), "{promoted:?}");
     assert_eq!(promoted[0].lost, ["what `limits` learned here", "the comparison with the shadow so far"]);
+    // What judges otherwise is compared anew.
+    for (from, to) in [("above = 20000.0", "above = 3.0"), ("threshold.wasm\"", "threshold.wasm\"\nmetrics_series = 1")]
+    {
+        let changed = diff((&plan(&old), &same), (&plan(&old.replacen(from, to, 1)), &same)).changes;
+        assert_eq!(changed[0].lost, ["the comparison with the shadow of `ddos` so far"], "{to}");
+    }
+    let longer =
+        diff((&plan(&old), &same), (&plan(&old.replacen("size_secs = 10", "size_secs = 20", 1)), &same)).changes;
+    assert_eq!(longer[0].lost.last().unwrap(), "the comparison with the shadow so far");
 }
 
 #[test]
-fn a_level_that_nobody_judged_was_not_counted() {
+fn only_levels_that_somebody_judges_are_counted() {
     let limited = base().replacen("plugin = \"threshold\"", "plugin = \"threshold\"\nkeys = [\"dst_addr\"]", 1);
     let (old, new, same) = (plan(&limited), plan(&base()), contents("1"));
     let more = diff((&old, &same), (&new, &same)).changes;
     assert_eq!(of("detectors.limits", more.clone()).class, Class::Hot);
     let pipeline = of("pipelines.ddos", more);
     assert_eq!((pipeline.class, pipeline.keys), (Class::WindowRestart, vec!["(levels)".to_owned()]));
-    assert!(aggregates_more((&old, &old.pipelines["ddos"]), (&new, &new.pipelines["ddos"])));
+    assert!(aggregates_otherwise((&old, &old.pipelines["ddos"]), (&new, &new.pipelines["ddos"])));
     let less = diff((&new, &same), (&old, &same)).changes;
-    assert_eq!(less.iter().map(|c| c.component.as_str()).collect::<Vec<_>>(), ["detectors.limits"]);
+    assert_eq!(of("pipelines.ddos", less).class, Class::WindowRestart);
     let shadow = limited.replacen(
         "detectors = [\"limits\"]",
         "detectors = [\"limits\"]\nshadow = { detectors = [\"other\"] }",
