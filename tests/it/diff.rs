@@ -71,6 +71,8 @@ fn what_can_be_reloaded_is_told_with_its_effect() {
         effect  open windows are closed early and marked partial\n\
         can be reloaded: 2 changes\n";
     assert_eq!(stdout, expected);
+    let guide = std::fs::read_to_string(root().join("docs/reload.md")).unwrap();
+    assert!(guide.contains(expected), "docs/reload.md shows another output");
 }
 
 #[test]

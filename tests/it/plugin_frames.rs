@@ -79,7 +79,7 @@ fn thread() -> Thread {
     let backend = Arc::new(Counting::default());
     host.models().insert("one", model(&[("x", 10.0), ("y", 0.0)], Some(calibration())), backend.clone());
     host.models().insert("two", model(&[("y", 0.0), ("z", 5.0)], Some(calibration())), backend.clone());
-    let scorer = host.frame_scorer();
+    let scorer = Arc::new(FrameScorer::new(host.models().clone()));
     Thread { _dir: dir, host, backend, scorer }
 }
 

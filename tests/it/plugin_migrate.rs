@@ -4,8 +4,9 @@
 use crate::plugin_faults::{metered, sample};
 use crate::plugin_files::{frame, host, plan};
 use kaminari::model::FrameBatch;
+use kaminari::model::Handover;
 use kaminari::model::frames::NO_PEER;
-use kaminari::plugin::{CallError, CallErrorKind, Guarded, Handover, NotRestored, PluginError, Restored, Role, Use};
+use kaminari::plugin::{CallError, CallErrorKind, Guarded, NotRestored, PluginError, Restored, Role, Use};
 use serde_json::{Value, json};
 
 fn new(file: &str, config: &Value) -> Result<Guarded, PluginError> {

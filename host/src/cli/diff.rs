@@ -1,6 +1,8 @@
 //! `kaminari diff OLD NEW`: what a running engine would make of a changed configuration. Per component a sign, its class, the
 //! keys that differ, the effect and what would be forgotten; last the verdict. Plugins and models are compared by the content
-//! of their files. With `--live` OLD is what a running engine has in force, as it tells it: keys only. Exit code 0 when nothing differs, 2 when something does, 78 when one of the two is no configuration.
+//! of their files. With `--live` OLD is what a running engine has in force, as it tells it: keys only; and with nothing more, the
+//! shadows of the engine are compared with what is live. Exit code 0 when nothing differs, 2 when something does, 78 when one of
+//! the two is no configuration.
 
 use super::live::{self, EngineArgs};
 use super::{Differs, Format};
@@ -20,12 +22,13 @@ use std::str::FromStr;
 #[derive(Debug, Args)]
 pub struct DiffArgs {
     /// The configuration before: a file, or several joined by commas; with --live the configuration after
-    #[arg(required = true)]
+    #[arg(required_unless_present = "live")]
     old: Option<Files>,
     /// The configuration after, in the same way. Relative paths start from the folder of each file
     #[arg(required_unless_present = "live", conflicts_with = "live")]
     new: Option<Files>,
-    /// Compare with what a running engine has in force: keys, not contents of files
+    /// Compare with what a running engine has in force: keys, not contents of files. Without a configuration: how the shadows of its
+    /// pipelines compare with what is live
     #[arg(long)]
     live: bool,
     #[command(flatten)]
@@ -50,8 +53,11 @@ impl FromStr for Files {
 
 /// Compares and prints.
 pub fn run(args: DiffArgs) -> miette::Result<()> {
-    if let (true, Some(files)) = (args.live, &args.old) {
-        let differs = live::diff_live(&args.engine, &files.0, args.format)?;
+    if args.live {
+        let differs = match &args.old {
+            Some(files) => live::diff_live(&args.engine, &files.0, args.format)?,
+            None => live::diff_shadows(&args.engine, args.format)?,
+        };
         return if differs { Err(Differs.into()) } else { Ok(()) };
     }
     let (Some(old), Some(new)) = (&args.old, &args.new) else { return Err(miette!("name two configurations")) };

@@ -2,6 +2,7 @@
 //! What came of it goes to stdout. Fails when the engine refuses, fails or is not there. HTTP only: TLS is a proxy's.
 
 mod compare;
+mod shadow;
 
 use super::Format;
 use crate::config::{self, effective};
@@ -72,6 +73,16 @@ pub(super) fn diff_live(engine: &EngineArgs, files: &[PathBuf], format: Format) 
     Ok(!differs.is_empty())
 }
 
+/// How shadows compare with what is live, on stdout. True: they differ in an incident.
+pub(super) fn diff_shadows(engine: &EngineArgs, format: Format) -> miette::Result<bool> {
+    let (text, all) = Engine::new(engine)?.ask("GET", "/api/v1/shadow")?;
+    match format {
+        Format::Json => super::print(&text)?,
+        Format::Text => super::print(&shadow::as_text(&all))?,
+    }
+    Ok(shadow::differ(&all))
+}
+
 fn change(engine: &EngineArgs, path: &str, format: Format) -> miette::Result<()> {
     let (text, report) = Engine::new(engine)?.ask("POST", path)?;
     let report: Told = serde_json::from_value(report)
@@ -124,7 +135,7 @@ impl Engine {
         Ok(Self { url, token, agent: config.into() })
     }
 
-    /// Text and JSON of an answer that is a report or a plan.
+    /// Text and JSON of an answer that is a report, a plan or an array.
     fn ask(&self, method: &str, path: &str) -> miette::Result<(String, Value)> {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
         if let Some(token) = &self.token {
@@ -138,7 +149,7 @@ impl Engine {
         let error = body["error"].as_str().map(str::to_owned);
         let url = &self.url;
         match (status, error) {
-            (200 | 422 | 500, None) if body.is_object() => Ok((text, body)),
+            (200 | 422 | 500, None) if body.is_object() || body.is_array() => Ok((text, body)),
             (401, error) => Err(miette!(
                 help = "`--token-file FILE` (or KAMINARI_TOKEN_FILE) names the file with the engine's token",
                 "{url} lets nobody in without its token: {}",

@@ -8,7 +8,7 @@ mod pipelines;
 mod tests;
 
 pub use components::source_differs;
-pub use pipelines::{forgets_levels, restarts_windows};
+pub use pipelines::{aggregates_more, forgets_levels, restarts_windows};
 
 use super::effective;
 use super::plan::Plan;
@@ -65,7 +65,8 @@ pub struct Change {
     pub what: What,
     /// How deep it cuts.
     pub class: Class,
-    /// Keys whose values differ, as dotted paths; `(file)` where the file that it names has another content.
+    /// Keys whose values differ, as dotted paths; `(file)` where the file that it names has another content, `(levels)` where
+    /// its detectors judge levels that were not aggregated.
     pub keys: Vec<String>,
     /// A sentence for the operator: what will happen.
     pub effect: String,
@@ -139,7 +140,8 @@ pub fn diff(old: Side<'_>, new: Side<'_>) -> PlanDiff {
     changes.extend(pairs("models", &a.models, &b.models, model).filter_map(|p| components::model(p, old, new)));
     changes.extend(pairs("plugins", &a.plugins, &b.plugins, plugin).filter_map(|p| components::plugin(p, old, new)));
     changes.extend(pairs("detectors", &a.detectors, &b.detectors, detector).filter_map(components::detector));
-    changes.extend(pairs("pipelines", &a.pipelines, &b.pipelines, pipeline).filter_map(pipelines::pipeline));
+    changes
+        .extend(pairs("pipelines", &a.pipelines, &b.pipelines, pipeline).filter_map(|p| pipelines::pipeline(p, a, b)));
     changes.extend(pairs("sinks", &a.sinks, &b.sinks, component).filter_map(components::sink));
     PlanDiff { changes }
 }

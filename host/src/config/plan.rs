@@ -43,6 +43,11 @@ impl Plan {
         let mut detectors = pipeline.all_detectors().filter_map(|id| self.detectors.get(id));
         detectors.any(|d| d.keys.as_ref().is_none_or(|keys| keys.contains(&kind)))
     }
+
+    /// The levels that a pipeline aggregates by: those that somebody judges.
+    pub fn levels(&self, pipeline: &PipelinePlan) -> Vec<KeyLevel> {
+        pipeline.keys.iter().copied().filter(|level| self.judges(pipeline, level.kind)).collect()
+    }
 }
 
 /// `[engine]`.

@@ -153,6 +153,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_has_the_digest_of_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p.wasm");
+        assert!(file_digest(&path).is_err());
+        std::fs::write(&path, b"abc").unwrap();
+        let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!((file_digest(&path).unwrap().as_str(), sha256_hex(b"abc").as_str()), (known, known));
+    }
+
+    #[test]
     fn a_folder_that_others_may_write_to_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cache");

@@ -3,7 +3,9 @@
 
 mod attack;
 mod configmap;
+mod kafka;
 mod neighbours;
+mod shadow;
 mod sources;
 mod state;
 mod steps;

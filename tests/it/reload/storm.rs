@@ -137,10 +137,8 @@ fn two_hundred_reloads_lose_nothing_and_leave_nothing() {
     assert_eq!(counted(&summary, "kaminari_window_records_total", "\"ddos\""), sent as f64);
     assert_eq!(counted(&summary, "kaminari_window_late_records_total", "\"ddos\""), 0.0);
     // Every flow in exactly one row of one window, each window told once.
-    let rows: Vec<Value> = consume_all(&brokers, &topic, false)
-        .iter()
-        .map(|m| serde_json::from_slice(m.payload.as_deref().unwrap()).unwrap())
-        .collect();
+    let rows: Vec<Value> =
+        consume_all(&brokers, &topic, false).iter().map(|m| serde_json::from_slice(&m.payload).unwrap()).collect();
     let flows: f64 = rows.iter().map(|row| row["features"]["flows"].as_f64().unwrap()).sum();
     assert_eq!(flows, sent as f64, "{:#}", rows[0]);
 }

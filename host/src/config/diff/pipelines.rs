@@ -2,7 +2,7 @@
 //! them, by what and for how long, is another matter now.
 
 use super::{Change, Class, Pair, listed};
-use crate::config::plan::{Mode, PipelinePlan};
+use crate::config::plan::{Mode, PipelinePlan, Plan};
 use std::sync::Arc;
 
 /// Features with this at the beginning compare with the entity's own level.
@@ -10,7 +10,11 @@ const RELATIVE: &str = "rel_";
 /// The one whose level is of distinct sources, which are counted only where it is asked for.
 const SOURCES: &str = "rel_uniq_src";
 
-/// True when the open windows of a pipeline cannot go on under the new plan.
+/// Stands among the keys of a change where detectors judge levels that were not aggregated.
+const LEVELS: &str = "(levels)";
+
+/// True when the open windows of a pipeline cannot go on under the new plan, by what the pipeline itself says. A change of its
+/// detectors may be a reason, too: [`aggregates_more`].
 ///
 /// Features that were there already, fewer or in another order, leave windows as they are. Any new feature may need sets that
 /// nobody has counted, and counts as a reason; so does another half-life where a feature compares with levels. Windows of
@@ -35,6 +39,12 @@ pub fn restarts_windows(old: &PipelinePlan, new: &PipelinePlan) -> bool {
     old.window != new.window || old.keys != new.keys || old.rows != new.rows || records || features || half_life
 }
 
+/// True when some detector, live or shadow, judges a level that nobody judged before: nothing was counted for it.
+pub fn aggregates_more(old: (&Plan, &PipelinePlan), new: (&Plan, &PipelinePlan)) -> bool {
+    let before = old.0.levels(old.1);
+    new.0.levels(new.1).iter().any(|level| !before.contains(level))
+}
+
 /// True when levels that the pipeline remembers of its entities mean nothing under the new plan: no feature compares with them
 /// any more, or one compares with a number of sources that was not counted, or was counted over another window.
 pub fn forgets_levels(old: &PipelinePlan, new: &PipelinePlan) -> bool {
@@ -49,7 +59,7 @@ fn compares(pipeline: &PipelinePlan) -> bool {
     of_flows && pipeline.features.iter().any(|f| f.starts_with(RELATIVE))
 }
 
-pub(super) fn pipeline(pair: Pair<'_, PipelinePlan>) -> Option<Change> {
+pub(super) fn pipeline(mut pair: Pair<'_, PipelinePlan>, before: &Plan, after: &Plan) -> Option<Change> {
     match (pair.old, pair.new) {
         (None, _) => pair.change(Class::Hot, "begins with what comes from now on", Vec::new()),
         (Some(old), None) if old.is_forward() => pair.change(Class::Hot, "no longer hands on", Vec::new()),
@@ -61,7 +71,12 @@ pub(super) fn pipeline(pair: Pair<'_, PipelinePlan>) -> Option<Change> {
             pair.change(Class::Hot, "ends; other pipelines go on", lost)
         }
         (Some(old), Some(new)) => {
-            let (class, effect, lost) = changed(&pair, old, new);
+            // Where the pipeline says otherwise itself, that is the reason.
+            let more = !restarts_windows(old, new) && aggregates_more((before, old), (after, new));
+            if more {
+                pair.keys.push(LEVELS.into());
+            }
+            let (class, effect, lost) = changed(&pair, (old, new), more);
             pair.change(class, effect, lost)
         }
     }
@@ -79,9 +94,13 @@ fn comparison() -> String {
     "the comparison with the shadow so far".into()
 }
 
-fn changed(pair: &Pair<'_, PipelinePlan>, old: &PipelinePlan, new: &PipelinePlan) -> (Class, String, Vec<String>) {
+fn changed(
+    pair: &Pair<'_, PipelinePlan>,
+    (old, new): (&PipelinePlan, &PipelinePlan),
+    more_levels: bool,
+) -> (Class, String, Vec<String>) {
     let (mut said, mut lost): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
-    let restarts = restarts_windows(old, new);
+    let restarts = restarts_windows(old, new) || more_levels;
     let forgets = forgets_levels(old, new);
     if restarts && old.is_forward() {
         said.push("judges from now on".into());

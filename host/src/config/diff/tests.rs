@@ -255,6 +255,27 @@ fn a_promoted_detector_keeps_what_it_learned() {
 }
 
 #[test]
+fn a_level_that_nobody_judged_was_not_counted() {
+    let limited = base().replacen("plugin = \"threshold\"", "plugin = \"threshold\"\nkeys = [\"dst_addr\"]", 1);
+    let (old, new, same) = (plan(&limited), plan(&base()), contents("1"));
+    let more = diff((&old, &same), (&new, &same)).changes;
+    assert_eq!(of("detectors.limits", more.clone()).class, Class::Hot);
+    let pipeline = of("pipelines.ddos", more);
+    assert_eq!((pipeline.class, pipeline.keys), (Class::WindowRestart, vec!["(levels)".to_owned()]));
+    assert!(aggregates_more((&old, &old.pipelines["ddos"]), (&new, &new.pipelines["ddos"])));
+    let less = diff((&new, &same), (&old, &same)).changes;
+    assert_eq!(less.iter().map(|c| c.component.as_str()).collect::<Vec<_>>(), ["detectors.limits"]);
+    let shadow = limited.replacen(
+        "detectors = [\"limits\"]",
+        "detectors = [\"limits\"]\nshadow = { detectors = [\"other\"] }",
+        1,
+    );
+    let begun = of("pipelines.ddos", diff((&old, &same), (&plan(&shadow), &same)).changes);
+    assert_eq!(begun.class, Class::WindowRestart);
+    assert_eq!(begun.keys, ["pipelines.ddos.shadow", "(levels)"]);
+}
+
+#[test]
 fn pipelines_come_and_go_hot() {
     let (full, without) = (base(), base());
     let without = without.split("[plugins.aggregate]").next().unwrap().to_owned();

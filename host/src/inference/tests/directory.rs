@@ -89,6 +89,7 @@ fn what_is_saved_is_loaded_and_digests_agree() {
     let other = Model::new(other, made.weights.clone()).unwrap();
     other.save(&path).unwrap();
     assert_eq!(Model::load(&path).unwrap().digest, other.digest);
+    assert_eq!(Model::digest_of(&path).unwrap(), other.digest);
     assert_ne!(other.digest, made.digest);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     assert_eq!(fs::read_dir(&path).unwrap().count(), 2);
