@@ -39,8 +39,9 @@ impl Differs {
     }
 
     pub(super) fn as_json(&self) -> Value {
-        let change = |(component, what, keys): &(String, &str, Vec<String>)| json!({"component": component, "what": what, "keys": keys});
-        let changes: Vec<Value> = self.components.iter().map(change).collect();
+        let changes = self.components.iter();
+        let changes: Vec<Value> =
+            changes.map(|(name, what, keys)| json!({"component": name, "what": what, "keys": keys})).collect();
         let verdict = if self.is_empty() { "same" } else { "differs" };
         json!({"verdict": verdict, "old_digest": self.running, "new_digest": self.files, "changes": changes})
     }
