@@ -31,7 +31,10 @@ fn a_person_reloads_and_goes_back() {
     let before = json(&engine, "/version")["plan_digest"].clone();
     std::fs::write(&file, text().replace(LIMIT, "above = 60000.0")).unwrap();
     let (code, told, stderr) = ask(&engine, &["diff", "--live", file.to_str().unwrap()]);
-    assert!(code == Some(2) && told.contains("    keys    config.limits[0].above\n"), "{told}{stderr}");
+    assert!(
+        code == Some(2) && told.contains("    keys    detectors.host-limits.config.limits[0].above\n"),
+        "{told}{stderr}"
+    );
     let (code, told, stderr) = ask(&engine, &["reload"]);
     assert!(code == Some(0) && told.starts_with("applied after"), "{told}{stderr}{}", engine.log());
     assert!(told.contains("~ detectors.host-limits (hot)"), "{told}");

@@ -135,7 +135,7 @@ impl Engine {
         Ok(Self { url, token, agent: config.into() })
     }
 
-    /// Text and JSON of an answer that is a report or a plan.
+    /// Text and JSON of an answer that is a report, a plan or an array.
     fn ask(&self, method: &str, path: &str) -> miette::Result<(String, Value)> {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
         if let Some(token) = &self.token {
@@ -149,7 +149,7 @@ impl Engine {
         let error = body["error"].as_str().map(str::to_owned);
         let url = &self.url;
         match (status, error) {
-            (200 | 422 | 500, None) if body.is_object() => Ok((text, body)),
+            (200 | 422 | 500, None) if body.is_object() || body.is_array() => Ok((text, body)),
             (401, error) => Err(miette!(
                 help = "`--token-file FILE` (or KAMINARI_TOKEN_FILE) names the file with the engine's token",
                 "{url} lets nobody in without its token: {}",

@@ -26,7 +26,7 @@ pub(super) fn plans(running: &Value, files: &Value) -> Differs {
         (_, None) => Some((name.clone(), "removed", Vec::new())),
         (Some(old), Some(new)) => {
             let mut keys = Vec::new();
-            differing_keys("", old, new, &mut keys);
+            differing_keys(name, old, new, &mut keys);
             (!keys.is_empty()).then(|| (name.clone(), "changed", keys))
         }
     });
@@ -39,8 +39,9 @@ impl Differs {
     }
 
     pub(super) fn as_json(&self) -> Value {
-        let change = |(component, what, keys): &(String, &str, Vec<String>)| json!({"component": component, "what": what, "keys": keys});
-        let changes: Vec<Value> = self.components.iter().map(change).collect();
+        let changes = self.components.iter();
+        let changes: Vec<Value> =
+            changes.map(|(name, what, keys)| json!({"component": name, "what": what, "keys": keys})).collect();
         let verdict = if self.is_empty() { "same" } else { "differs" };
         json!({"verdict": verdict, "old_digest": self.running, "new_digest": self.files, "changes": changes})
     }
@@ -84,9 +85,8 @@ fn differing_keys(at: &str, old: &Value, new: &Value, keys: &mut Vec<String>) {
         (Value::Object(old), Value::Object(new)) => {
             let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
             for name in names {
-                let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
                 let of = |table: &Map<String, Value>| table.get(name).cloned().unwrap_or_default();
-                differing_keys(&at, &of(old), &of(new), keys);
+                differing_keys(&format!("{at}.{name}"), &of(old), &of(new), keys);
             }
         }
         (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
@@ -121,7 +121,7 @@ mod tests {
         let differs = plans(&running, &files);
         assert_eq!(
             differs.as_text(),
-            "~ api\n    keys    token_file\n~ detectors.limits\n    keys    config.limits[0].above\n+ detectors.new\n\
+            "~ api\n    keys    api.token_file\n~ detectors.limits\n    keys    detectors.limits.config.limits[0].above\n+ detectors.new\n\
              - detectors.old\nthe engine runs a, the files say b\n"
         );
         assert_eq!(

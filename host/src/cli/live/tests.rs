@@ -98,6 +98,12 @@ fn the_token_is_brought() {
 }
 
 #[test]
+fn shadows_come_as_an_array() {
+    let served = serve_fake(&Fake::new(), None, false);
+    assert!(!diff_shadows(&at(&served.url), Format::Text).unwrap());
+}
+
+#[test]
 fn the_running_plan_is_compared_with_files() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("k.toml");
