@@ -7,7 +7,7 @@ mod pipelines;
 #[cfg(test)]
 mod tests;
 
-pub use components::source_differs;
+pub use components::{same_component, source_differs};
 pub use pipelines::{aggregates_otherwise, forgets_levels, restarts_windows};
 
 use super::effective;

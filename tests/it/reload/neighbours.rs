@@ -29,7 +29,7 @@ fn a_neighbour_has_every_window_while_others_come_change_and_go() {
         );
         config
     };
-    for n in 0..12 {
+    for n in 0..11 {
         let next = if n % 4 == 3 { config.clone() } else { third(&config, n) };
         engine.becomes(&next.text());
         std::thread::sleep(std::time::Duration::from_millis(400));

@@ -76,12 +76,16 @@ fn what_fails_leaves_the_plan_before_at_work() {
     assert_eq!(report["outcome"], "failed");
     // Whoever waits there still is let go.
     drop(std::fs::File::options().write(true).open(&pipe).unwrap());
-    // A disk that takes nothing more.
+    // A disk that takes nothing more: what the tally knows by now cannot be written.
+    let counting = keeps(with_tally(&plugin("tally-1")));
+    engine.becomes(&counting.text());
+    let fired = engine.metric("kaminari_window_fired_total", &["ddos"]);
+    wait_for("a window of the tally", || (engine.metric("kaminari_window_fired_total", &["ddos"]) > fired + 1.0).then_some(()));
     let checkpoints = state.join("checkpoints");
     let aside = state.join("aside");
     std::fs::rename(&checkpoints, &aside).unwrap();
     std::fs::write(&checkpoints, "").unwrap();
-    let mut other = config.clone();
+    let mut other = counting.clone();
     other.detectors = other.detectors.replace("50000.0", "50001.0");
     refused(&engine, &other.text(), "checkpoint", "state_dir");
     std::fs::remove_file(&checkpoints).unwrap();

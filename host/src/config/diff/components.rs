@@ -11,6 +11,14 @@ pub fn source_differs(old: &Component, new: &Component) -> bool {
     old.kind != new.kind || old.full != new.full
 }
 
+/// True when a component is there in both and means the same, or in neither.
+pub fn same_component(old: Option<&Component>, new: Option<&Component>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => !source_differs(old, new),
+        (old, new) => old.is_none() && new.is_none(),
+    }
+}
+
 pub(super) fn source(pair: Pair<'_, Component>) -> Option<Change> {
     match (pair.old, pair.new) {
         (None, _) => pair.change(Class::Hot, "is opened", Vec::new()),

@@ -19,7 +19,7 @@ use super::receivers;
 use super::router::RouterMsg;
 use super::running::{Running, SINK_QUEUE, spawn};
 use super::saved;
-use crate::config::diff::{Contents, source_differs};
+use crate::config::diff::{Contents, same_component, source_differs};
 use crate::config::{Component, PipelinePlan, Plan};
 use crate::model::PlanDigest;
 use crate::sink::worker::{Begin, SinkHandle, SinkWorker};
@@ -102,7 +102,7 @@ impl Running {
     /// Asks the brokers of sinks that are new or have changed.
     pub fn connect_next(&self, next: &Generation) -> Vec<Problem> {
         let now = self.plan();
-        let same = |id: &Arc<str>| now.sinks.get(id) == next.plan.sinks.get(id);
+        let same = |id: &Arc<str>| same_component(now.sinks.get(id), next.plan.sinks.get(id));
         kafka::unreachable_sinks(&next.plan, &|id| !same(id))
     }
 
@@ -132,7 +132,7 @@ impl Running {
         };
         let asking = Asking::new();
         let mut next_sinks = sinks.clone();
-        next_sinks.retain(|id, _| now.plan.sinks.get(id) == next.plan.sinks.get(id));
+        next_sinks.retain(|id, _| same_component(now.plan.sinks.get(id), next.plan.sinks.get(id)));
         let mut new_sinks = BTreeMap::new();
         for (id, component) in &next.plan.sinks {
             if next_sinks.contains_key(id) || kafka::only_in_transactions(&next.plan, id) {
@@ -263,7 +263,7 @@ impl Running {
             let Some(renew) = parts.sources.get(&id).and_then(|s| s.renew.clone()) else { continue };
             let (done, wait) = bounded(1);
             let mut all = parts.sinks.clone();
-            all.retain(|id, _| parts.plan.sinks.get(id) == next.plan.sinks.get(id));
+            all.retain(|id, _| same_component(parts.plan.sinks.get(id), next.plan.sinks.get(id)));
             all.extend(sinks.iter().map(|(id, (handle, _))| (id.clone(), handle.clone())));
             let message = Renew { parts: log, sinks: all, gate: asking.gate(), done };
             if renew.try_send(message).is_ok() {
@@ -338,11 +338,11 @@ fn touched(before: &Before<'_>, next: &Generation, pipeline: &PipelinePlan) -> b
     };
     let decodes = |id: &Arc<str>| {
         let plugin = new.sources.get(id).and_then(crate::config::records::decoded_by);
-        old.sources.get(id) != new.sources.get(id) || plugin.is_some_and(|p| !same_plugin(judges, &next.judges, p))
+        !same_component(old.sources.get(id), new.sources.get(id)) || plugin.is_some_and(|p| !same_plugin(judges, &next.judges, p))
     };
     before.pipeline != pipeline
         || seats(pipeline).iter().any(detector)
-        || pipeline.sinks.iter().any(|id| old.sinks.get(id) != new.sinks.get(id))
+        || pipeline.sinks.iter().any(|id| !same_component(old.sinks.get(id), new.sinks.get(id)))
         || pipeline
             .records
             .as_ref()

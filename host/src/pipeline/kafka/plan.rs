@@ -6,6 +6,7 @@ use super::super::judges::Judges;
 use super::letters::Letters;
 use super::transaction::TransactionSettings;
 use crate::checkpoint::Store;
+use crate::config::diff::same_component;
 use crate::config::{Component, PipelinePlan, Plan, code};
 use crate::kafka::{SettingsError, client, explain};
 use crate::sink;
@@ -159,7 +160,7 @@ pub(in crate::pipeline) fn is_touched(
     };
     let pipeline = |p: &PipelinePlan| {
         super::super::judges::seats(p).iter().any(detector)
-            || p.sinks.iter().any(|id| old.sinks.get(id) != new.sinks.get(id))
+            || p.sinks.iter().any(|id| !same_component(old.sinks.get(id), new.sinks.get(id)))
             || p.records.as_ref().is_some_and(|r| !same_plugin(&r.plugin))
     };
     of(old) != of(new) || decodes.is_some_and(|plugin| !same_plugin(plugin)) || of(new).iter().any(pipeline)
