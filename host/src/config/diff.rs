@@ -121,6 +121,9 @@ impl PlanDiff {
 /// Stands among the keys of a change where a file has another content.
 const FILE: &str = "(file)";
 
+/// Files, and the windows of rows that are in them, are read from their beginning to their end.
+const READ_ONCE: &str = "files are read once: only a new process takes it up";
+
 /// A plan with the digests of its files.
 type Side<'a> = (&'a Plan, &'a Contents);
 

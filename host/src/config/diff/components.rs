@@ -26,6 +26,7 @@ pub(super) fn source(pair: Pair<'_, Component>) -> Option<Change> {
             let effect = "is closed; what it has brought is still judged";
             pair.change(Class::Hot, effect, remembers(old).into_iter().collect())
         }
+        (Some(_), Some(new)) if new.kind == "file" => pair.change(Class::ProcessRestart, super::READ_ONCE, Vec::new()),
         (Some(old), Some(new)) => {
             let other = old.kind != new.kind || decoded_by(old) != decoded_by(new);
             let lost = remembers(old).filter(|_| other).into_iter().collect();

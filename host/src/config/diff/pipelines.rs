@@ -69,6 +69,9 @@ pub(super) fn pipeline(mut pair: Pair<'_, PipelinePlan>, before: &Plan, after: &
             lost.extend(old.shadow.is_some().then(comparison));
             pair.change(Class::Hot, "ends; other pipelines go on", lost)
         }
+        (Some(old), Some(new)) if old.rows.is_some() || new.rows.is_some() => {
+            pair.change(Class::ProcessRestart, super::READ_ONCE, Vec::new())
+        }
         (Some(old), Some(new)) => {
             // Where the pipeline says otherwise itself, that is the reason.
             let otherwise = !restarts_windows(old, new) && aggregates_otherwise((before, old), (after, new));

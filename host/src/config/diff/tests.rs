@@ -112,12 +112,13 @@ fn a_source_that_differs_is_opened_anew() {
     let changed = only(&[("127.0.0.1:2055", "127.0.0.1:2056")]);
     assert_eq!((changed.what, changed.class), (What::Changed, Class::SourceRestart));
     assert_eq!((changed.keys, changed.lost), (vec!["sources.edge.listen".to_owned()], vec![]));
-    let kind = only(&[("type = \"udp\"\nlisten = \"127.0.0.1:2055\"", "type = \"file\"\npath = \"x\"")]);
-    assert_eq!(kind.class, Class::SourceRestart);
+    let udp = "type = \"udp\"\nlisten = \"127.0.0.1:2055\"";
+    let (old, new, same) = (plan(&base().replace(udp, "type = \"file\"\npath = \"x\"")), plan(&base()), contents("1"));
+    let kind = diff((&old, &same), (&new, &same)).changes.remove(0);
+    assert_eq!((kind.class, kind.lost.len()), (Class::SourceRestart, 0));
     assert!(kind.keys.contains(&"sources.edge.type".to_owned()), "{kind:?}");
-    assert_eq!(kind.lost, ["templates and sampling rates of its exporters"]);
-    let decoder = only(&[("decode = { plugin = \"syslog\" }", "decode = { plugin = \"syslog\", config = { a = 1 } }")]);
-    assert_eq!((decoder.class, decoder.lost.len()), (Class::SourceRestart, 0));
+    let file = only(&[("path = \"messages\"", "path = \"others\"")]);
+    assert_eq!((file.class, file.effect.as_str()), (Class::ProcessRestart, READ_ONCE));
     let (a, b) = (plan(&base()), plan(&base().replace("2055", "2056")));
     assert!(source_differs(&a.sources["edge"], &b.sources["edge"]));
     assert!(!source_differs(&a.sources["log"], &b.sources["log"]));
@@ -165,6 +166,24 @@ fn what_is_counted_restarts_windows() {
     ] {
         assert_eq!(only(&[(old, new)]).class, Class::WindowRestart, "{new}");
     }
+}
+
+#[test]
+fn windows_that_are_in_files_are_read_once() {
+    let rows = |features: &str| {
+        let text = base();
+        let at = text.find("[pipelines.ssh]").unwrap();
+        plan(&format!(
+            "{}[sources.rows]\ntype = \"file\"\npath = \"x.csv\"\n[pipelines.counted]\nsources = [\"rows\"]\nmode = \"shadow\"\n\
+             features = {features}\ndetectors = [\"other\"]\nrows = {{ time = \"t\", window_secs = 60 }}\n{}",
+            &text[..at],
+            &text[at..]
+        ))
+    };
+    let (old, new, same) = (rows("[\"a\", \"b\"]"), rows("[\"a\"]"), contents("1"));
+    let change = diff((&old, &same), (&new, &same)).changes.remove(0);
+    assert_eq!((change.component.as_str(), change.class), ("pipelines.counted", Class::ProcessRestart));
+    assert!(restarts_windows(&old.pipelines["counted"], &new.pipelines["counted"]));
 }
 
 #[test]
