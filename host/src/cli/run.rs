@@ -5,9 +5,10 @@
 use super::signals::{self, Signals};
 use super::{ConfigArgs, talk};
 use crate::api;
-use crate::config::Plan;
+use crate::config::{ConfigErrors, Plan, code};
 use crate::pipeline::{Input, Running, Summary, build, publish_process, summarise};
-use crate::reload::watch::{Pace, Watch};
+use crate::reload::stable::Digests;
+use crate::reload::watch::{self, Pace, Watch};
 use crate::reload::{Control, Engine, Trigger};
 use crate::telemetry;
 use miette::{IntoDiagnostic, WrapErr, miette};
@@ -35,9 +36,15 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Runs until told to stop.
 pub fn run(args: RunArgs) -> miette::Result<()> {
     let started = Instant::now();
+    let seen = Digests::of(&args.config.config);
     let plan = super::load_plan(&args.config)?;
+    let seen = Digests::of(&watch::files(&plan)).read_before(seen);
     let metrics = telemetry::install();
-    let guard = Arc::new(api::Guard::new(&plan.api).into_diagnostic()?);
+    let guard = api::Guard::new(&plan.api).map_err(|e| {
+        let told = plan.places.diagnostic(code::BAD_VALUE, "api.token_file", e.to_string(), None);
+        miette::Report::from(ConfigErrors(vec![told]))
+    })?;
+    let guard = Arc::new(guard);
     let built = build(&plan, Input::Live).map_err(|e| super::build_failed(&plan, e))?;
     for (id, address) in &built.bound {
         tracing::info!(component_id = &**id, "listening on {address}");
@@ -55,14 +62,14 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
     };
     let mut signals = runtime.block_on(async { Signals::catch() })?;
     let running = Running::start(built, None, None).map_err(|e| super::build_failed(&plan, e))?;
-    let engine = Engine::new(args.config.config.clone(), running);
+    let engine = Engine::new(args.config.config.clone(), running, seen);
     if let Some(listener) = listener {
         tracing::info!("api on http://{}", listener.local_addr().into_diagnostic()?);
         let state = api::State { metrics: metrics.clone(), ready: ready.clone(), control: engine.clone(), guard };
         runtime.spawn(api::serve(listener, state));
     }
     let watch = match args.watch {
-        true => Some(watch(&engine).into_diagnostic().wrap_err("cannot watch the configuration")?),
+        true => Some(watched(&engine).into_diagnostic().wrap_err("cannot watch the configuration")?),
         false => None,
     };
     let hangup = runtime.block_on(async { signals::on_hangup(engine.clone()) })?;
@@ -89,7 +96,7 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
 }
 
 /// Reloads when files have changed, until it is dropped.
-fn watch(engine: &Arc<Engine>) -> std::io::Result<Watch> {
+fn watched(engine: &Arc<Engine>) -> std::io::Result<Watch> {
     let (looking, reloading) = (engine.clone(), engine.clone());
     Watch::start(Pace::default(), move || looking.seen(), move || reloading.reload(Trigger::Watch))
 }

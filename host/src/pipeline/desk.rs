@@ -202,10 +202,10 @@ impl Desk {
         self.parts.followers.succeed(followers);
         self.parts.keeper = keeper;
         let before = std::mem::replace(&mut self.parts.shadow, shadow);
-        if let Some(shadow) = &mut self.parts.shadow {
-            if !shadow.follow(before) {
-                shadow.begin(&self.parts.tracker);
-            }
+        if let Some(shadow) = &mut self.parts.shadow
+            && !shadow.follow(before)
+        {
+            shadow.begin(&self.parts.tracker);
         }
     }
 

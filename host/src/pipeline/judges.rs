@@ -116,6 +116,15 @@ impl Judges {
         self.plugins.values()
     }
 
+    /// Models in use: id, version and digest.
+    pub(super) fn model_infos(&self) -> Vec<(Arc<str>, String, String)> {
+        let info = |id: &Arc<str>| {
+            let (model, _) = self.models.of.get(id)?;
+            Some((id.clone(), model.manifest.version.clone(), model.digest.clone()))
+        };
+        self.models.digests.keys().filter_map(info).collect()
+    }
+
     /// Digests of the files that the plan names.
     pub(super) fn contents(&self) -> Contents {
         let plugins = self.plugins.iter().map(|(id, plugin)| (id.clone(), plugin.info().digest.clone()));

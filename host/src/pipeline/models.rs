@@ -148,8 +148,6 @@ fn unusable(error: &TorchError) -> Problem {
 pub(super) fn tell(told: &[Told]) {
     for Told { id, model, placed } in told {
         metrics::gauge!(telemetry::INFERENCE_BACKEND, "backend" => placed.backend.clone()).set(1.0);
-        let (name, version, digest) = (id.to_string(), model.manifest.version.clone(), model.digest.clone());
-        metrics::gauge!(telemetry::MODEL_INFO, "model" => name, "version" => version, "digest" => digest).set(1.0);
         let (backend, digest) = (&placed.backend, &*model.digest);
         let Some(measured) = &placed.measured else {
             let why = placed.no_gain.map_or_else(String::new, |why| format!(" ({why})"));

@@ -73,8 +73,9 @@ struct Done {
 
 impl Engine {
     /// Takes an engine that runs the plan of these files.
-    pub fn new(files: Vec<PathBuf>, running: Running) -> Arc<Self> {
-        let state = State { seen: Digests::of(&watch::files(&running.plan())), ..State::default() };
+    /// `seen`: what they held when they were read.
+    pub fn new(files: Vec<PathBuf>, running: Running, seen: Digests) -> Arc<Self> {
+        let state = State { seen, ..State::default() };
         let (running, state) = (Arc::new(running), Mutex::new(state));
         let engine = Arc::new(Self { files, running, state, busy: Mutex::default() });
         gauge!(CONFIG_LAST_RELOAD_SUCCESSFUL).set(1.0);
@@ -219,6 +220,10 @@ impl Engine {
             vec![("plugin", text(&id)), ("version", info.version), ("digest", info.digest), ("api", info.api_version)]
         };
         telemetry::set_info(telemetry::PLUGIN_INFO, now.plugins().into_iter().map(plugin).collect());
+        let model = |(id, version, digest): (Arc<str>, String, String)| {
+            vec![("model", text(&id)), ("version", version), ("digest", digest)]
+        };
+        telemetry::set_info(telemetry::MODEL_INFO, now.models().into_iter().map(model).collect());
     }
 
     fn reload_steps(&self, now: &Generation) -> Result<Done, Stopped> {
@@ -235,7 +240,10 @@ impl Engine {
         let named = watch::files(&plan);
         if named != files {
             files = named;
-            self.state().seen = settled(&files, SETTLE).map_err(unsettled)?;
+            let all = settled(&files, SETTLE).map_err(unsettled)?;
+            let mut state = self.state();
+            let earlier = std::mem::take(&mut state.seen);
+            state.seen = all.read_before(earlier);
         }
         let timeout = Duration::from_secs(plan.reload.timeout_secs);
         let (running, next) = (self.running.clone(), plan.clone());

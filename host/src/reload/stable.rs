@@ -37,6 +37,12 @@ impl Digests {
         Self(paths.iter().map(|path| (path.clone(), content(path))).collect())
     }
 
+    /// Of paths that `earlier` has too, what it has: they were read then.
+    pub fn read_before(mut self, earlier: Digests) -> Self {
+        self.0.extend(earlier.0);
+        self
+    }
+
     /// What a path holds; `None`: nobody looked.
     pub fn get(&self, path: &Path) -> Option<Content> {
         self.0.get(path).copied()

@@ -155,6 +155,15 @@ impl Engine {
         serde_json::from_str(&std::fs::read_to_string(self.dir.join("summary.json")).unwrap()).unwrap()
     }
 
+    /// Names of its threads.
+    fn threads(&self) -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let mut names: Vec<String> =
+            tasks.filter_map(|t| std::fs::read_to_string(t.unwrap().path().join("comm")).ok()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Threads, open files, resident bytes.
     fn holds(&self) -> (usize, usize, u64) {
         let proc = PathBuf::from(format!("/proc/{}", self.child.id()));

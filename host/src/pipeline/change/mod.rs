@@ -43,6 +43,11 @@ impl Generation {
         self.judges.contents()
     }
 
+    /// Every model that some plugin may score with: its id in the plan, version and digest.
+    pub fn models(&self) -> Vec<(Arc<str>, String, String)> {
+        self.judges.model_infos()
+    }
+
     /// Every plugin: its id in the plan, and who it says it is.
     pub fn plugins(&self) -> Vec<(Arc<str>, crate::plugin::PluginInfo)> {
         self.judges.loaded().map(|p| (p.id().clone(), p.info().clone())).collect()
@@ -338,7 +343,8 @@ fn touched(before: &Before<'_>, next: &Generation, pipeline: &PipelinePlan) -> b
     };
     let decodes = |id: &Arc<str>| {
         let plugin = new.sources.get(id).and_then(crate::config::records::decoded_by);
-        !same_component(old.sources.get(id), new.sources.get(id)) || plugin.is_some_and(|p| !same_plugin(judges, &next.judges, p))
+        !same_component(old.sources.get(id), new.sources.get(id))
+            || plugin.is_some_and(|p| !same_plugin(judges, &next.judges, p))
     };
     before.pipeline != pipeline
         || seats(pipeline).iter().any(detector)
