@@ -235,8 +235,8 @@ mod tests {
             event("close", "2026-11-29T12:00:05Z", "2026-11-29T12:00:05.5Z", false),
         ];
         let told = windows(&events, NEIGHBOUR).unwrap();
-        let delays: Vec<f64> = told.iter().map(|t| t.emitted - t.end).collect();
-        assert_eq!(delays, [0.25, 0.5]);
+        let delays: Vec<f64> = told.iter().map(|t| ((t.emitted - t.end) * 1e3).round()).collect();
+        assert_eq!(delays, [250.0, 500.0]);
         assert_eq!(missing(&told), (2, 4));
         assert!(windows(&events, CHANGED).unwrap().is_empty());
         assert_eq!(missing(&[]), (0, 0));
