@@ -223,9 +223,16 @@ impl Engine {
 
     /// Status and body of a page of the engine's API.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
+        self.ask("GET", path, Duration::from_secs(2))
+    }
+
+    /// Status and body of what the engine's API answers within so long.
+    pub fn ask(&self, method: &str, path: &str, within: Duration) -> Result<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.api, Duration::from_millis(500))?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.api)?;
+        stream.set_read_timeout(Some(within))?;
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", self.api);
+        stream.write_all(head.as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;

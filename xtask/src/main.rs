@@ -75,10 +75,11 @@ enum Verb {
         #[command(subcommand)]
         recipe: eval::Recipe,
     },
-    /// Measures decoding, windows, the sandbox and the engine over loopback UDP (and, with `kafka`, on a broker that it
-    /// brings); keeps the figures in benches/runs/.
+    /// Measures decoding, windows, the sandbox, the engine over loopback UDP and its reloads (and, with `kafka`, on a broker
+    /// that it brings); keeps the figures in benches/runs/.
     Bench {
-        /// Measure only these; nothing is kept then, but for `plugin` alone and `kafka`, which is measured alone.
+        /// Measure only these; nothing is kept then, but for `plugin` alone, `reload` alone and `kafka`, which is
+        /// measured alone.
         #[arg(value_parser = bench::NAMES)]
         names: Vec<String>,
         /// The libtorch backend beside the built-in kernel and PyTorch, on whatever devices there are; kept in a folder of
@@ -88,7 +89,7 @@ enum Verb {
         /// A Python with PyTorch, the peer of `--torch`. Default: KAMINARI_BENCH_PYTHON, or python3.
         #[arg(long, requires = "torch")]
         python: Option<std::path::PathBuf>,
-        /// Measure nothing: put the tables of the last runs into README.md.
+        /// Measure nothing: put the tables of the last runs into README.md and docs/reload.md.
         #[arg(long, conflicts_with_all = ["names", "torch"])]
         update_readme: bool,
     },

@@ -8,6 +8,7 @@ mod live;
 mod machine;
 mod micro;
 mod path;
+mod reload;
 mod results;
 mod rss;
 mod start;
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 type Measure = fn(&mut Results) -> Result<()>;
 
-const MEASURES: [(&str, Measure); 7] = [
+const MEASURES: [(&str, Measure); 8] = [
     ("micro", micro::run),
     ("plugin", micro::plugin),
     ("inference", micro::inference),
@@ -31,25 +32,38 @@ const MEASURES: [(&str, Measure); 7] = [
     ("delay", delay::run),
     ("rss", rss::run),
     ("start", start::run),
+    ("reload", reload::run),
 ];
 /// Needs a broker, and so Java: a run of its own.
 const KAFKA: &str = "kafka";
 /// What can be asked for.
-pub const NAMES: [&str; 8] =
-    [MEASURES[0].0, MEASURES[1].0, MEASURES[2].0, MEASURES[3].0, MEASURES[4].0, MEASURES[5].0, MEASURES[6].0, KAFKA];
+pub const NAMES: [&str; 9] = [
+    MEASURES[0].0,
+    MEASURES[1].0,
+    MEASURES[2].0,
+    MEASURES[3].0,
+    MEASURES[4].0,
+    MEASURES[5].0,
+    MEASURES[6].0,
+    MEASURES[7].0,
+    KAFKA,
+];
 
-/// Also kept where it is measured alone.
+/// Also kept where they are measured alone.
 const PLUGIN: &str = MEASURES[1].0;
+const RELOAD: &str = MEASURES[7].0;
 
 /// Marker of the table, here and in README.md.
 const MARKER: &str = "bench";
 /// Ends the names of runs with libtorch, and of those on a broker.
 const TORCH_RUN: &str = "-torch";
 const KAFKA_RUN: &str = "-kafka";
-/// Ends the names of those of plugins alone.
+/// Ends the names of those of plugins alone, and of those of reloads.
 const PLUGIN_RUN: &str = "-plugin";
-/// Marker of the table of such runs in README.md.
+const RELOAD_RUN: &str = "-reload";
+/// Marker of the table of runs on a broker in README.md, and of that of reloads in docs/reload.md.
 const KAFKA_MARKER: &str = "bench-kafka";
+const RELOAD_MARKER: &str = "bench-reload";
 
 /// Runs the verb; no names: everything but Kafka.
 pub fn run(names: &[String]) -> Result<()> {
@@ -57,10 +71,14 @@ pub fn run(names: &[String]) -> Result<()> {
     if alone && names.len() > 1 {
         bail!("{KAFKA} is measured alone");
     }
-    say("building plugins, the engine and the micro benchmarks (release; the first time takes a few minutes)");
+    say("building plugins, the engine and what benchmarks need (release; the first time takes a few minutes)");
     plugins::run()?;
     let mut build = cargo();
-    must(build.args(["build", "--release", "-p", "kaminari", "-p", "kaminari-bench", "--bins"]))?;
+    build.args(["build", "--release", "-p", "kaminari", "--bins"]);
+    if names != [RELOAD] {
+        build.args(["-p", "kaminari-bench"]);
+    }
+    must(&mut build)?;
     let machine = Machine::here()?;
     let mut results = Results::default();
     if alone {
@@ -76,6 +94,7 @@ pub fn run(names: &[String]) -> Result<()> {
     let dir = match names {
         [] => runs().join(machine.folder()),
         [name] if name == PLUGIN => runs().join(machine.folder() + PLUGIN_RUN),
+        [name] if name == RELOAD => runs().join(machine.folder() + RELOAD_RUN),
         _ => target().join("bench/partial"),
     };
     keep(&dir, &machine, &results)
@@ -116,23 +135,34 @@ fn write(dir: &Path, machine: &Machine, results: &Results) -> Result<()> {
     Ok(std::fs::write(dir.join("README.md"), readme)?)
 }
 
-/// Puts the tables of the last runs into README.md.
+/// Puts the tables of the last runs into README.md and docs/reload.md.
 pub fn update_readme() -> Result<()> {
     let entries = std::fs::read_dir(runs()).context("no benches/runs: run `cargo xtask bench` first")?;
     let mut names = entries.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect::<Result<Vec<_>>>()?;
     names.sort(); // they begin with the date
     let last = |mine: &dyn Fn(&str) -> bool| names.iter().rfind(|name| mine(name));
-    let plain = last(&|name| ![TORCH_RUN, KAFKA_RUN, PLUGIN_RUN].iter().any(|part| name.ends_with(part)));
+    let alone = [TORCH_RUN, KAFKA_RUN, PLUGIN_RUN, RELOAD_RUN];
+    let plain = last(&|name| !alone.iter().any(|part| name.ends_with(part)));
     let plain = plain.context("no run in benches/runs: run `cargo xtask bench` first")?;
-    let kafka = last(&|name| name.ends_with(KAFKA_RUN)).map(|name| (KAFKA_MARKER, name));
-    let readme = root().join("README.md");
-    let mut text = std::fs::read_to_string(&readme).context("cannot read README.md")?;
-    for (marker, name) in [(MARKER, plain)].into_iter().chain(kafka) {
-        let run = format!("benches/runs/{name}/README.md");
-        let told = std::fs::read_to_string(root().join(&run)).with_context(|| format!("cannot read {run}"))?;
-        let table = between(&told, MARKER, &run)?;
-        text = replace(&text, marker, "README.md", &format!("{}\n\nThe run: [{name}]({run}).\n", table.trim()))?;
-        say(&format!("README.md has the table of {name}"));
+    put("README.md", MARKER, plain)?;
+    for (file, marker, ending) in
+        [("README.md", KAFKA_MARKER, KAFKA_RUN), ("docs/reload.md", RELOAD_MARKER, RELOAD_RUN)]
+    {
+        last(&|name| name.ends_with(ending)).map_or(Ok(()), |name| put(file, marker, name))?;
     }
-    Ok(std::fs::write(&readme, text)?)
+    Ok(())
+}
+
+/// The table of a run between the markers of a file.
+fn put(file: &str, marker: &str, name: &str) -> Result<()> {
+    let run = format!("benches/runs/{name}/README.md");
+    let told = std::fs::read_to_string(root().join(&run)).with_context(|| format!("cannot read {run}"))?;
+    let table = between(&told, MARKER, &run)?;
+    let path = root().join(file);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?;
+    let link = "../".repeat(file.matches('/').count()) + &run;
+    let content = format!("{}\n\nThe run: [{name}]({link}).\n", table.trim());
+    std::fs::write(&path, replace(&text, marker, file, &content)?)?;
+    say(&format!("{file} has the table of {name}"));
+    Ok(())
 }

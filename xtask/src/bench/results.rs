@@ -32,10 +32,14 @@ impl Results {
         self.rows.push(Row { bench: bench.into(), case: case.into(), unit: unit.into(), value, rep });
     }
 
+    /// All repetitions of a case, in order.
+    pub fn values(&self, bench: &str, case: &str) -> Vec<f64> {
+        self.rows.iter().filter(|r| r.bench == bench && r.case == case).map(|r| r.value).collect()
+    }
+
     /// Median over the repetitions of a case; `NaN` when there is none.
     pub fn median(&self, bench: &str, case: &str) -> f64 {
-        let mine = self.rows.iter().filter(|r| r.bench == bench && r.case == case);
-        percentile(&mine.map(|r| r.value).collect::<Vec<_>>(), 0.5)
+        percentile(&self.values(bench, case), 0.5)
     }
 
     /// The same, of the rows with this unit.
@@ -70,6 +74,11 @@ impl Results {
     pub fn at_least(&mut self, name: &str, value: f64, goal: f64, unit: &str) {
         let goal = (format!(">= {}", shown(goal, unit)), value >= goal);
         self.figures.push(Figure { name: name.into(), measured: shown(value, unit), goal: Some(goal) });
+    }
+
+    /// A figure in words, without a goal.
+    pub fn told(&mut self, name: &str, measured: String) {
+        self.figures.push(Figure { name: name.into(), measured, goal: None });
     }
 
     /// A figure in words, with a goal in words.

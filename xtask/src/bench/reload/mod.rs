@@ -1,0 +1,244 @@
+//! What a reload takes and whom it disturbs. One engine under a steady load over loopback UDP, in one run: blocks without
+//! reloads and blocks with one every 0.6 s take turns, so that both see the same machine. Two pipelines over two sources; one
+//! is left alone, the other changes. Both tell an incident once a window: from the window's end to what was told is the delay.
+//! Refused: a reload that ends otherwise than it must.
+
+mod exporter;
+mod plan;
+
+use super::results::{Results, percentile};
+use crate::engine::{Engine, Site};
+use crate::report::short;
+use crate::shell::{say, target};
+use anyhow::{Context, Result, bail};
+use exporter::Exporter;
+use plan::{CHANGED, Kind, NEIGHBOUR, Plan, ROUND};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::net::UdpSocket;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Flows a second, over both sources.
+const RATE: f64 = 100_000.0;
+const SOURCES: f64 = 2.0;
+/// Blocks of each sort.
+const BLOCKS: usize = 4;
+const BLOCK: Duration = Duration::from_secs(30);
+const EVERY: Duration = Duration::from_millis(600);
+const PER_BLOCK: usize = 50;
+/// Memory is looked at after so many: both end a round, so that the same runs.
+const LOOKS: [usize; 2] = [20, 200];
+/// Until both pipelines have windows and incidents.
+const WARM_UP: Duration = Duration::from_secs(5);
+/// Windows that end in the last second of a block may be told in the next: they count for none.
+const MARGIN: f64 = 1.0;
+/// Until what was sent is in the windows.
+const SETTLE: Duration = Duration::from_secs(3);
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+const GOAL_RATIO: f64 = 1.5;
+
+/// From when to when, in seconds of the wall clock; with reloads or without.
+struct Block {
+    begun: f64,
+    ended: f64,
+    reloads: bool,
+}
+
+/// A window of a pipeline of which was told.
+struct Told {
+    /// Seconds of the wall clock.
+    end: f64,
+    emitted: f64,
+}
+
+pub fn run(results: &mut Results) -> Result<()> {
+    let site = Site::new("bench/reload")?;
+    let other = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+    let plugin = target().join("plugins/threshold.wasm");
+    let mut plan = Plan::new(&site.dir, site.config(), site.api, [site.udp, other], plugin)?;
+    let mut engine = site.start()?;
+    engine.wait_ready()?;
+    let exporters = [site.udp, other].map(|to| Exporter::start(to, RATE / SOURCES));
+    std::thread::sleep(WARM_UP);
+
+    let (mut blocks, mut done) = (Vec::new(), 0);
+    for _ in 0..BLOCKS {
+        let begun = now();
+        std::thread::sleep(BLOCK);
+        blocks.push(Block { begun, ended: now(), reloads: false });
+        engine.must_live()?;
+        blocks.push(reload(results, &mut engine, &mut plan, &mut done)?);
+    }
+    let [edge, others] = exporters.map(|e| e?.stop());
+    let sent = [(CHANGED, edge?), (NEIGHBOUR, others?)];
+    std::thread::sleep(SETTLE);
+    engine.stop()?;
+
+    times(results);
+    let events = site.events()?;
+    disturbed(results, &events, &blocks)?;
+    lost(results, &site, sent, done)?;
+    let [first, last] = LOOKS.map(|n| results.median("reload memory", &format!("after {n}")));
+    results.figure(&format!("resident memory after {} reloads", LOOKS[0]), first / 1e6, "MB");
+    results.figure(&format!("resident memory after {} reloads", LOOKS[1]), last / 1e6, "MB");
+    // Compiled plugins of all the contents: nobody asks for them again.
+    let cache = site.dir.join("cache");
+    std::fs::remove_dir_all(&cache).with_context(|| format!("cannot remove {}", cache.display()))
+}
+
+/// A block with reloads.
+fn reload(results: &mut Results, engine: &mut Engine, plan: &mut Plan, done: &mut usize) -> Result<Block> {
+    let (since, begun) = (Instant::now(), now());
+    for n in 1..=PER_BLOCK {
+        let kind = ROUND[*done % ROUND.len()];
+        *done += 1;
+        plan.change(kind)?;
+        let (status, answer) = engine.ask("POST", "/-/reload", ANSWER_WITHIN).with_context(|| kind.name())?;
+        engine.must_live()?;
+        let report: Value = serde_json::from_str(&answer).with_context(|| format!("{status}: {answer}"))?;
+        if report["outcome"] != kind.outcome() {
+            bail!("reload {done} ({}) should be {}: {status} {report:#}", kind.name(), kind.outcome());
+        }
+        let took = report["took_ms"].as_f64().context("the report has no took_ms")?;
+        results.row("reload", kind.name(), "ms", took, *done);
+        if LOOKS.contains(done) {
+            results.row("reload memory", &format!("after {done}"), "bytes", resident(engine)?, 1);
+        }
+        std::thread::sleep((EVERY * n as u32).saturating_sub(since.elapsed()));
+    }
+    Ok(Block { begun, ended: now(), reloads: true })
+}
+
+/// By kind, as the engine says.
+fn times(results: &mut Results) {
+    for kind in Kind::ALL {
+        let took = results.values("reload", kind.name());
+        let [p50, p99] = [0.5, 0.99].map(|p| short(percentile(&took, p)));
+        results.told(&format!("reload: {}", kind.name()), format!("p50 {p50} ms, p99 {p99} ms (n {})", took.len()));
+    }
+}
+
+/// Delays of both pipelines in both sorts of blocks.
+fn disturbed(results: &mut Results, events: &[Value], blocks: &[Block]) -> Result<()> {
+    for pipeline in [NEIGHBOUR, CHANGED] {
+        let told = windows(events, pipeline)?;
+        let p99 = [false, true].map(|reloads| {
+            let case = format!("{pipeline} {}", if reloads { "with reloads" } else { "without reloads" });
+            let mine = |t: &&Told| {
+                let within = |b: &Block| b.reloads == reloads && t.end >= b.begun && t.end < b.ended - MARGIN;
+                blocks.iter().any(within)
+            };
+            let delays: Vec<f64> = told.iter().filter(mine).map(|t| (t.emitted - t.end) * 1e3).collect();
+            for (n, delay) in delays.iter().enumerate() {
+                results.row("reload delay", &case, "ms", *delay, n + 1);
+            }
+            let at = |p| percentile(&delays, p);
+            let [p50, p99, max] = [0.5, 0.99, 1.0].map(|p| short(at(p)));
+            let said = format!("p50 {p50} ms, p99 {p99} ms, max {max} ms (n {})", delays.len());
+            results.told(&format!("window end to incident: {case}"), said);
+            at(0.99)
+        });
+        let ratio = p99[1] / p99[0];
+        results.row("reload delay", &format!("{pipeline} p99 with over without"), "x", ratio, 1);
+        if pipeline == NEIGHBOUR {
+            results.at_most("the same: neighbour, p99 with over without", ratio, GOAL_RATIO, "x");
+            let (missing, of) = missing(&told);
+            results.row("reload", "windows missing", "windows", missing as f64, 1);
+            results.said("windows of the neighbour missing", format!("{missing} of {of}"), "0", missing == 0);
+        }
+    }
+    Ok(())
+}
+
+/// Whole windows of the pipeline that an incident was told of; of those that were told of twice, the first.
+fn windows(events: &[Value], pipeline: &str) -> Result<Vec<Told>> {
+    let (mut seen, mut out) = (BTreeSet::new(), Vec::new());
+    let whole = |e: &&Value| {
+        let kind = e["event"].as_str();
+        e["pipeline"] == pipeline && matches!(kind, Some("open" | "update")) && e["window"]["partial"] != true
+    };
+    for event in events.iter().filter(whole) {
+        let end = event["window"]["end"].as_str().context("an event has no window")?;
+        if seen.insert(end) {
+            out.push(Told { end: seconds(end)?, emitted: seconds(event["emitted_at"].as_str().unwrap_or_default())? });
+        }
+    }
+    Ok(out)
+}
+
+/// Windows of a second between the first and the last of which nothing was told, and how many there should be.
+fn missing(told: &[Told]) -> (usize, usize) {
+    let ends: BTreeSet<i64> = told.iter().map(|t| t.end.round() as i64).collect();
+    let of = ends.last().zip(ends.first()).map_or(0, |(last, first)| (last - first) as usize + 1);
+    (of - ends.len(), of)
+}
+
+/// Each flow is in a window of its pipeline.
+fn lost(results: &mut Results, site: &Site, sent: [(&str, u64); 2], done: usize) -> Result<()> {
+    let summary = site.summary()?;
+    let mut missing = 0.0;
+    for (pipeline, flows) in sent {
+        let windowed = summary.total("kaminari_window_records_total", &format!("\"{pipeline}\""));
+        results.row("reload", &format!("{pipeline} flows sent"), "flows", flows as f64, 1);
+        results.row("reload", &format!("{pipeline} flows windowed"), "flows", windowed, 1);
+        missing += (flows as f64 - windowed).abs();
+    }
+    let losses: Vec<(&str, f64)> = summary.losses().into_iter().filter(|(_, n)| *n > 0.0).collect();
+    losses.iter().for_each(|(place, n)| results.row("reload", place, "count", *n, 1));
+    let places: String = losses.iter().map(|(place, n)| format!(", {place} {}", short(*n))).collect();
+    let all: u64 = sent.iter().map(|(_, flows)| flows).sum();
+    let said = format!("{} of {}{places}", short(missing), short(all as f64));
+    let goal = format!("0 at {}/s", short(RATE));
+    results.said("flows lost in all of it", said, &goal, missing == 0.0 && losses.is_empty());
+    let refused = results.values("reload", Kind::BrokenText.name()).len()
+        + results.values("reload", Kind::BrokenPlugin.name()).len();
+    let said = format!("{} applied, {refused} refused as they must be", done - refused);
+    results.told("reloads", said);
+    say(&format!("reload: {done} reloads"));
+    Ok(())
+}
+
+/// Resident bytes of the engine.
+fn resident(engine: &Engine) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", engine.pid()))?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok());
+    Ok(kib.context("/proc/PID/status is not understood")? * 1024.0)
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+fn seconds(text: &str) -> Result<f64> {
+    let at: jiff::Timestamp = text.parse().with_context(|| format!("no time: {text:?}"))?;
+    Ok(at.as_nanosecond() as f64 / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(kind: &str, end: &str, emitted: &str, partial: bool) -> Value {
+        let window = json!({ "end": end, "partial": partial });
+        json!({ "event": kind, "pipeline": NEIGHBOUR, "window": window, "emitted_at": emitted })
+    }
+
+    #[test]
+    fn delays_are_of_whole_windows_each_once() {
+        let events = [
+            event("open", "2026-11-29T12:00:01Z", "2026-11-29T12:00:01.25Z", false),
+            event("update", "2026-11-29T12:00:01Z", "2026-11-29T12:00:01.75Z", false),
+            event("update", "2026-11-29T12:00:02Z", "2026-11-29T12:00:01.5Z", true),
+            event("update", "2026-11-29T12:00:04Z", "2026-11-29T12:00:04.5Z", false),
+            event("close", "2026-11-29T12:00:05Z", "2026-11-29T12:00:05.5Z", false),
+        ];
+        let told = windows(&events, NEIGHBOUR).unwrap();
+        let delays: Vec<f64> = told.iter().map(|t| ((t.emitted - t.end) * 1e3).round()).collect();
+        assert_eq!(delays, [250.0, 500.0]);
+        assert_eq!(missing(&told), (2, 4));
+        assert!(windows(&events, CHANGED).unwrap().is_empty());
+        assert_eq!(missing(&[]), (0, 0));
+    }
+}
