@@ -41,6 +41,7 @@ use track::{Incident, Track};
 use windows::{Place, Windows};
 
 pub use event::reload_notice;
+pub use reconfigure::NextWindows;
 
 /// Tracked entities and covered hosts of one pipeline; more are refused and counted (`table_full`).
 pub const ENTITIES_MAX: usize = 100_000;

@@ -21,7 +21,7 @@ use crate::config::{DetectorPlan, Mode, PipelinePlan, Plan};
 use crate::detect::follow::{Follow, Followable, Followers, Heard, NextFollow};
 use crate::detect::{COMBINED, Combiner, Detector, SHADOW_COMBINED};
 use crate::features::{FrameBuilder, PluginFeatures, catalogue};
-use crate::incident::{Context, IncidentTracker};
+use crate::incident::{Context, IncidentTracker, NextWindows};
 use crate::model::{Content, KeyLevel, PlanDigest};
 use crate::plugin::FrameScorer;
 use crate::window::{Hasher, Ingest, RowWindows, Shard};
@@ -328,7 +328,11 @@ impl Shop<'_> {
             outlets,
             keeper: Keeper::new(self.plan, pipeline, &followed),
             shadow: shadow.map(|(plan, compared)| Shadow::new(&context, plan.incident.clone(), compared)),
-            windows_anew: anew,
+            windows: match (restart, anew) {
+                (false, _) => NextWindows::GoOn,
+                (true, false) => NextWindows::Restarted,
+                (true, true) => NextWindows::OtherLength,
+            },
             context,
             followers: Vec::new(),
         };

@@ -189,9 +189,9 @@ impl Desk {
 
     /// From here on by the next plan. What the change itself ends is told to those who were told of its beginning.
     fn succeed(&mut self, next: NextDesk) {
-        let NextDesk { context, incident, outlets, followers, keeper, shadow, windows_anew } = next;
+        let NextDesk { context, incident, outlets, followers, keeper, shadow, windows } = next;
         let (was_silent, is_silent) = (self.parts.tracker.is_silent(), context.shadow);
-        let events = self.parts.tracker.reconfigure(context, incident, windows_anew);
+        let events = self.parts.tracker.reconfigure(context, incident, windows);
         if is_silent && !was_silent {
             self.tell(events);
             self.parts.outlets = outlets;

@@ -11,7 +11,7 @@ use crate::calibration::Timeline;
 use crate::config::IncidentPlan;
 use crate::detect::follow::NextFollow;
 use crate::features::{FrameBuilder, PluginFeatures};
-use crate::incident::Context;
+use crate::incident::{Context, NextWindows};
 use crate::window::Ingest;
 use std::sync::Arc;
 
@@ -40,8 +40,7 @@ pub(super) struct NextDesk {
     pub(super) followers: Vec<NextFollow>,
     pub(super) keeper: Option<Keeper>,
     pub(super) shadow: Option<Shadow>,
-    /// Windows to come are of another length.
-    pub(super) windows_anew: bool,
+    pub(super) windows: NextWindows,
 }
 
 /// Of a pipeline.

@@ -4,7 +4,7 @@
 
 use crate::config::IncidentPlan;
 use crate::incident::compare::{Comparison, Judged, alerted};
-use crate::incident::{Context, IncidentTracker};
+use crate::incident::{Context, IncidentTracker, NextWindows};
 use crate::model::incident::IncidentEvent;
 use crate::model::{Detection, EntityKey, WindowInfo};
 use std::collections::BTreeSet;
@@ -48,7 +48,7 @@ impl Shadow {
                 let context = self.tracker.context().clone();
                 let plan = self.tracker.plan().clone();
                 self.tracker = before.tracker;
-                self.tracker.reconfigure(context, plan, false);
+                self.tracker.reconfigure(context, plan, NextWindows::GoOn);
                 true
             }
             None => false,
