@@ -17,7 +17,7 @@ pub enum IncidentEventKind {
     Update,
     /// It is over (or the program stops: see `close_reason`).
     Close,
-    /// About the incident stream itself (`kind` = `rate-limited`); stands alone, nothing is opened or closed.
+    /// About the incident stream itself (`kind` = `rate-limited`) or a reload (`reload`); stands alone, nothing is opened or closed.
     Notice,
 }
 
@@ -95,7 +95,7 @@ pub struct IncidentEvent {
     pub updated_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<String>,
-    /// `quiet`, `covered`, `shutdown` or `end_of_input`.
+    /// `quiet`, `covered`, `shutdown`, `end_of_input`, `removed` or `shadow`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub close_reason: Option<String>,
     /// Windows in which the entity was alerted so far.

@@ -102,6 +102,11 @@ impl Desk {
     /// Goes on with the incidents that were open when the process ended without being asked to.
     pub(super) fn resume(&mut self, saved: Option<Saved>, window_ns: u64) {
         self.restore(saved, window_ns);
+        self.begin_shadow();
+    }
+
+    /// The shadow compares from here on with what is open.
+    pub(super) fn begin_shadow(&mut self) {
         if let Some(shadow) = &mut self.parts.shadow {
             shadow.begin(&self.parts.tracker);
         }

@@ -13,6 +13,7 @@ use super::reading::Reading;
 use super::router::{Router, RouterMsg};
 use super::rows::RowsIntake;
 use super::running::{Progress, spawn};
+use super::shadow::Shadows;
 use super::worker::WorkerMsg;
 use crate::config::decode_options::DecodeOptions;
 use crate::config::{Component, PipelinePlan};
@@ -58,6 +59,7 @@ pub(super) struct Common {
     pub(super) live: bool,
     pub(super) speed: Option<f64>,
     pub(super) progress: Option<Progress>,
+    pub(super) shadows: Arc<Shadows>,
 }
 
 /// Sinks of a pipeline, as its desk has them.
@@ -69,6 +71,7 @@ impl LivePipeline {
     pub(super) fn start(built: BuiltPipeline, sinks: &Sinks, common: &Common) -> Self {
         let BuiltPipeline { plan, ingest, workers, followers, keeper, saved, tracker, shadow, scores, facts } = built;
         let id = plan.id.clone();
+        facts.compared.iter().for_each(|compared| common.shadows.add(compared));
         let panicked = &common.panicked;
         let (to_router, from_intakes) = bounded::<RouterMsg>(QUEUE);
         let (to_desk, from_workers) = bounded(QUEUE);
@@ -180,6 +183,7 @@ impl LiveSource {
                     consumer: feed.consumer(),
                     stop: stop.clone(),
                     panicked: panicked.clone(),
+                    shadows: common.shadows.clone(),
                 };
                 let (renew, renewed) = bounded(1);
                 live.renew = Some(renew);

@@ -53,7 +53,8 @@ impl Running {
     /// Starts everything. `speed`: a replay's pace against event time (`None`: as fast as it goes).
     pub fn start(built: Built, speed: Option<f64>, progress: Option<Progress>) -> Result<Self, BuildError> {
         let Built { sources, pipelines, sinks, plan, digest, live, judges, bound: _ } = built;
-        let common = Common { stop: Arc::default(), panicked: Arc::default(), live, speed, progress };
+        let (stop, panicked, shadows) = (Arc::default(), Arc::default(), Arc::default());
+        let common = Common { stop, panicked, live, speed, progress, shadows };
         let spawned = |(id, sink): (Arc<str>, _)| (id.clone(), Arc::new(SinkWorker::spawn(id, sink, SINK_QUEUE)));
         let sinks: Sinks = sinks.into_iter().map(spawned).collect();
         let pipelines = pipelines.into_iter().map(|built| LivePipeline::start(built, &sinks, &common));
@@ -101,13 +102,8 @@ impl Running {
     }
 
     /// How each shadow compares with what is live, by pipeline.
-    pub fn shadows(&self) -> serde_json::Value {
-        let parts = self.parts();
-        let one = |p: &LivePipeline| {
-            let compared = p.facts.compared.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-            serde_json::to_value(compared.report()).ok()
-        };
-        parts.pipelines.values().filter_map(one).collect()
+    pub fn shadows(&self) -> Vec<crate::incident::compare::Report> {
+        self.common.shadows.reports()
     }
 
     /// Sinks that take incidents.

@@ -3,15 +3,38 @@
 //! nothing goes to a sink.
 
 use crate::config::IncidentPlan;
-use crate::incident::compare::{Comparison, Judged, alerted};
+use crate::incident::compare::{Comparison, Judged, Report, alerted};
 use crate::incident::{Context, IncidentTracker, NextWindows};
 use crate::model::incident::IncidentEvent;
 use crate::model::{Detection, EntityKey, WindowInfo};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// How a shadow compares; shared with those who ask.
 pub(super) type Compared = Arc<Mutex<Comparison>>;
+
+/// All comparisons of an engine; those of shadows that are gone are not in it.
+#[derive(Default)]
+pub(super) struct Shadows(Mutex<Vec<Weak<Mutex<Comparison>>>>);
+
+impl Shadows {
+    /// One more. Of a pipeline over a log each task has one.
+    pub(super) fn add(&self, compared: &Compared) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|known| known.strong_count() > 0 && !std::ptr::eq(known.as_ptr(), Arc::as_ptr(compared)));
+        all.push(Arc::downgrade(compared));
+    }
+
+    /// How each stands, by pipeline.
+    pub(super) fn reports(&self) -> Vec<Report> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.iter().filter_map(Weak::upgrade);
+        let mut reports: Vec<Report> =
+            known.map(|one| one.lock().unwrap_or_else(PoisonError::into_inner).report()).collect();
+        reports.sort_by(|a, b| a.pipeline.cmp(&b.pipeline));
+        reports
+    }
+}
 
 /// A comparison that has yet to begin.
 pub(super) fn compared(pipeline: &Arc<str>) -> Compared {

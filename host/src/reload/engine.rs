@@ -18,13 +18,16 @@ use crate::telemetry::{
 use metrics::{counter, gauge, histogram};
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// Reports that are kept.
 const HISTORY: usize = 100;
 /// A file that somebody is writing is waited for so long.
 const SETTLE: Duration = Duration::from_secs(10);
+/// A step that runs is looked at so often.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long those who change may take to hand over what they know; what comes meanwhile waits.
 const HAND_OVER: Duration = Duration::from_secs(10);
 
@@ -247,7 +250,7 @@ impl Engine {
         }
         let timeout = Duration::from_secs(plan.reload.timeout_secs);
         let (running, next) = (self.running.clone(), plan.clone());
-        let (next, problems) = within("build", timeout, move || running.load_next(next))?;
+        let (next, problems) = self.within("build", timeout, move || running.load_next(next))?;
         if !problems.is_empty() {
             return Err(Stopped { outcome: Refused, step: "build", errors: placed(&plan, problems) });
         }
@@ -269,7 +272,7 @@ impl Engine {
             return Ok(Done { new_digest, unchanged: true, ..Done::default() });
         }
         let (running, wanted) = (self.running.clone(), next.clone());
-        let unreachable = within("connect", timeout, move || running.connect_next(&wanted))?;
+        let unreachable = self.within("connect", timeout, move || running.connect_next(&wanted))?;
         if !unreachable.is_empty() {
             return Err(Stopped { outcome: Refused, step: "connect", errors: placed(&next.plan, unreachable) });
         }
@@ -277,7 +280,7 @@ impl Engine {
         // Whoever is made from here on belongs to the change.
         let before = self.running.plugins().map(|s| s.all()).unwrap_or_default();
         let change =
-            within("build", timeout, move || running.prepare(&wanted, back))?.map_err(|error| match error {
+            self.within("build", timeout, move || running.prepare(&wanted, back))?.map_err(|error| match error {
                 BuildError::Checkpoint(why) => Stopped::new(Failed, "checkpoint", why),
                 BuildError::Problems(problems) => {
                     Stopped { outcome: Refused, step: "build", errors: placed(&next.plan, problems) }
@@ -293,6 +296,36 @@ impl Engine {
         let plan = next.plan.reload;
         state.probation = Probation::begin(plan, changed.settled, before, self.running.plugins());
         Ok(Done { new_digest, diff: differs, notes: changed.notes, unchanged: false })
+    }
+
+    /// One step on a thread of its own: who takes too long is left behind, and so is whoever works when the engine stops.
+    fn within<T: Send + 'static>(
+        &self,
+        step: &'static str,
+        at_most: Duration,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let failed = |why: String| Stopped::new(Outcome::Failed, step, why);
+        let (tell, told) = mpsc::channel();
+        std::thread::Builder::new()
+            .name(format!("reload-{step}"))
+            .spawn(move || drop(tell.send(run())))
+            .map_err(|e| failed(format!("cannot start a thread: {e}")))?;
+        let until = Instant::now() + at_most;
+        loop {
+            match told.recv_timeout(LOOK) {
+                Ok(done) => return Ok(done),
+                Err(RecvTimeoutError::Disconnected) => return Err(failed("it panicked: this is a bug".into())),
+                Err(RecvTimeoutError::Timeout) if self.running.is_stopping() => {
+                    return Err(failed("the engine is stopping".into()));
+                }
+                Err(RecvTimeoutError::Timeout) if Instant::now() >= until => {
+                    let secs = at_most.as_secs();
+                    return Err(failed(format!("it took longer than {secs} s (`timeout_secs` in `[reload]`)")));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
     }
 
     fn go_back(&self, trigger: Trigger, why: Option<String>) -> Result<Report, Busy> {
@@ -350,30 +383,8 @@ impl Control for Engine {
     }
 
     fn shadows(&self) -> serde_json::Value {
-        self.running.shadows()
+        serde_json::to_value(self.running.shadows()).unwrap_or_default()
     }
-}
-
-/// One step on a thread of its own: who takes too long is left behind.
-fn within<T: Send + 'static>(
-    step: &'static str,
-    at_most: Duration,
-    run: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Stopped> {
-    let (tell, told) = mpsc::channel();
-    std::thread::Builder::new()
-        .name(format!("reload-{step}"))
-        .spawn(move || drop(tell.send(run())))
-        .map_err(|e| Stopped::new(Outcome::Failed, step, format!("cannot start a thread: {e}")))?;
-    told.recv_timeout(at_most).map_err(|error| {
-        let text = match error {
-            mpsc::RecvTimeoutError::Timeout => {
-                format!("it took longer than {} s (`timeout_secs` in `[reload]`)", at_most.as_secs())
-            }
-            mpsc::RecvTimeoutError::Disconnected => "it panicked: this is a bug".into(),
-        };
-        Stopped::new(Outcome::Failed, step, text)
-    })
 }
 
 /// `changed detectors.limits`.

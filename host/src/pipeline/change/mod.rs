@@ -288,6 +288,7 @@ impl Running {
         let digest: Arc<str> = next.plan.digest.as_str().into();
         for (plan, after) in facts {
             let Some(live) = parts.pipelines.get_mut(&plan.id) else { continue };
+            after.compared.iter().for_each(|compared| self.common.shadows.add(compared));
             (live.plan, live.facts) = (plan, after);
             changed.settled.push((live.plan.id.clone(), live.settled.clone(), live.settled.load(Ordering::Relaxed)));
         }

@@ -4,6 +4,7 @@ use super::super::assemble::Shop;
 use super::super::gate::Vote;
 use super::super::outlet::{Outlet, Patient};
 use super::super::reading::Reading;
+use super::super::shadow::Shadows;
 use super::delivery::Delivery;
 use super::lane::Lane;
 use super::letters::{DeadLetters, Post};
@@ -31,6 +32,7 @@ pub(in crate::pipeline) struct Factory {
     pub(in crate::pipeline) consumer: Arc<BaseConsumer<Context>>,
     pub(in crate::pipeline) stop: Arc<AtomicBool>,
     pub(in crate::pipeline) panicked: Arc<AtomicBool>,
+    pub(in crate::pipeline) shadows: Arc<Shadows>,
 }
 
 impl Factory {
@@ -44,6 +46,7 @@ impl Factory {
             consumer: self.consumer.clone(),
             stop: self.stop.clone(),
             panicked: self.panicked.clone(),
+            shadows: self.shadows.clone(),
         }
     }
 
@@ -149,6 +152,7 @@ impl Factory {
             let built = shop
                 .pipeline(pipeline, None, None)
                 .map_err(|problems| problems.into_iter().map(|p| p.message).collect::<Vec<_>>().join("; "))?;
+            built.facts.compared.iter().for_each(|compared| self.shadows.add(compared));
             // Records as they are leave the task itself, once, whatever pipelines do.
             let (forwarded, told): (Vec<_>, Vec<_>) =
                 outlets.into_iter().partition(|o| o.content() == crate::model::Content::Flows);

@@ -152,6 +152,11 @@ impl Lane {
 
     /// Goes on behind `boundary_ns` with what was saved there.
     pub(super) fn restore(&mut self, boundary_ns: Option<u64>, saved: &BTreeMap<String, Vec<u8>>) {
+        self.restore_parts(boundary_ns, saved);
+        self.desk.begin_shadow();
+    }
+
+    fn restore_parts(&mut self, boundary_ns: Option<u64>, saved: &BTreeMap<String, Vec<u8>>) {
         if let Some(boundary_ns) = boundary_ns {
             self.ingest.resume(boundary_ns);
         }
