@@ -155,8 +155,8 @@ impl Guarded {
                 plugin = &**self.plugin.label(),
                 user = &*self.of.user,
                 pipeline = &*self.of.pipeline,
-                "plugin is quarantined after repeated faults; the pipeline goes on without it until the config is \
-                 loaded again"
+                "plugin is quarantined after repeated faults; the pipeline goes on without it until its file or \
+                 its configuration changes"
             );
         }
     }
@@ -275,8 +275,8 @@ impl Guarded {
                 plugin,
                 user,
                 pipeline,
-                "it broke {SNAPSHOT_FAULTS} times when it was asked for its state, and is not asked again until the config is \
-                 loaded again: a restart will find what was saved before"
+                "it broke {SNAPSHOT_FAULTS} times when it was asked for its state, and is not asked again until its file or its \
+                 configuration changes: a restart will find what was saved before"
             );
         }
     }

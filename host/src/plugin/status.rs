@@ -16,7 +16,7 @@ pub enum Health {
     Running,
     /// Not before then: it broke.
     Backoff(Instant),
-    /// Not before the configuration is loaded again: it broke too often.
+    /// Not before its file or its configuration changes: it broke too often.
     Quarantined,
 }
 

@@ -20,7 +20,7 @@ pub enum Permit {
     Run,
     /// Not yet.
     Backoff,
-    /// Not before the configuration is loaded again.
+    /// Not before its file or its configuration changes.
     Quarantine,
 }
 

@@ -118,7 +118,8 @@ fn proof(keeps: bool) {
     assert_eq!((of("open", "ddos"), of("close", "ddos")), (1, 0), "{:#?}", engine.events());
     assert_eq!((of("open", "second"), of("close", "second")), (1, 1), "{:#?}", engine.events());
     // A shadow over a log is compared, too.
-    let shadowed = config(1002.0, "[pipelines.ddos.shadow]\ndetectors = [\"tally\"]").replace("tally-1.wasm", "tally-2.wasm");
+    let shadowed =
+        config(1002.0, "[pipelines.ddos.shadow]\ndetectors = [\"tally\"]").replace("tally-1.wasm", "tally-2.wasm");
     engine.becomes(&shadowed);
     wait_for("a comparison", || (engine.ask("GET", "/api/v1/shadow").1[0]["pipeline"] == "ddos").then_some(()));
     // The session was the same all the time.
