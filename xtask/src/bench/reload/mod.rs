@@ -24,7 +24,8 @@ const SOURCES: f64 = 2.0;
 /// Blocks of each sort.
 const BLOCKS: usize = 4;
 const BLOCK: Duration = Duration::from_secs(30);
-const EVERY: Duration = Duration::from_millis(600);
+/// No even part of a window: each begins at another place between two window ends.
+const EVERY: Duration = Duration::from_millis(606);
 const PER_BLOCK: usize = 50;
 /// After the blocks, as fast as they go, until there were so many: does memory still grow?
 const IN_ALL: usize = 400;
