@@ -9,7 +9,7 @@ mod plan;
 use super::results::{Results, percentile};
 use crate::engine::{Engine, Site};
 use crate::report::short;
-use crate::shell::{say, target};
+use crate::shell::target;
 use anyhow::{Context, Result, bail};
 use exporter::Exporter;
 use plan::{CHANGED, Kind, NEIGHBOUR, Plan, ROUND};
@@ -24,10 +24,13 @@ const SOURCES: f64 = 2.0;
 /// Blocks of each sort.
 const BLOCKS: usize = 4;
 const BLOCK: Duration = Duration::from_secs(30);
-const EVERY: Duration = Duration::from_millis(600);
+/// No even part of a window: each begins at another place between two window ends.
+const EVERY: Duration = Duration::from_millis(606);
 const PER_BLOCK: usize = 50;
-/// Memory is looked at after so many: both end a round, so that the same runs.
-const LOOKS: [usize; 2] = [20, 200];
+/// After the blocks, as fast as they go, until there were so many: does memory still grow?
+const IN_ALL: usize = 400;
+/// Memory is looked at after each round, when the same runs; these are told.
+const LOOKS: [usize; 3] = [20, 200, IN_ALL];
 /// Until both pipelines have windows and incidents.
 const WARM_UP: Duration = Duration::from_secs(5);
 /// Windows that end in the last second of a block may be told in the next: they count for none.
@@ -67,7 +70,10 @@ pub fn run(results: &mut Results) -> Result<()> {
         std::thread::sleep(BLOCK);
         blocks.push(Block { begun, ended: now(), reloads: false });
         engine.must_live()?;
-        blocks.push(reload(results, &mut engine, &mut plan, &mut done)?);
+        blocks.push(block(results, &mut engine, &mut plan, &mut done)?);
+    }
+    while done < IN_ALL {
+        reload(results, &mut engine, &mut plan, &mut done)?;
     }
     let [edge, others] = exporters.map(|e| e?.stop());
     let sent = [(CHANGED, edge?), (NEIGHBOUR, others?)];
@@ -78,35 +84,42 @@ pub fn run(results: &mut Results) -> Result<()> {
     let events = site.events()?;
     disturbed(results, &events, &blocks)?;
     lost(results, &site, sent, done)?;
-    let [first, last] = LOOKS.map(|n| results.median("reload memory", &format!("after {n}")));
-    results.figure(&format!("resident memory after {} reloads", LOOKS[0]), first / 1e6, "MB");
-    results.figure(&format!("resident memory after {} reloads", LOOKS[1]), last / 1e6, "MB");
+    for look in LOOKS {
+        let bytes = results.median("reload memory", &format!("after {look}"));
+        results.figure(&format!("resident memory after {look} reloads"), bytes / 1e6, "MB");
+    }
     // Compiled plugins of all the contents: nobody asks for them again.
     let cache = site.dir.join("cache");
     std::fs::remove_dir_all(&cache).with_context(|| format!("cannot remove {}", cache.display()))
 }
 
 /// A block with reloads.
-fn reload(results: &mut Results, engine: &mut Engine, plan: &mut Plan, done: &mut usize) -> Result<Block> {
+fn block(results: &mut Results, engine: &mut Engine, plan: &mut Plan, done: &mut usize) -> Result<Block> {
     let (since, begun) = (Instant::now(), now());
     for n in 1..=PER_BLOCK {
-        let kind = ROUND[*done % ROUND.len()];
-        *done += 1;
-        plan.change(kind)?;
-        let (status, answer) = engine.ask("POST", "/-/reload", ANSWER_WITHIN).with_context(|| kind.name())?;
-        engine.must_live()?;
-        let report: Value = serde_json::from_str(&answer).with_context(|| format!("{status}: {answer}"))?;
-        if report["outcome"] != kind.outcome() {
-            bail!("reload {done} ({}) should be {}: {status} {report:#}", kind.name(), kind.outcome());
-        }
-        let took = report["took_ms"].as_f64().context("the report has no took_ms")?;
-        results.row("reload", kind.name(), "ms", took, *done);
-        if LOOKS.contains(done) {
-            results.row("reload memory", &format!("after {done}"), "bytes", resident(engine)?, 1);
-        }
+        reload(results, engine, plan, done)?;
         std::thread::sleep((EVERY * n as u32).saturating_sub(since.elapsed()));
     }
     Ok(Block { begun, ended: now(), reloads: true })
+}
+
+/// The next change.
+fn reload(results: &mut Results, engine: &mut Engine, plan: &mut Plan, done: &mut usize) -> Result<()> {
+    let kind = ROUND[*done % ROUND.len()];
+    *done += 1;
+    plan.change(kind)?;
+    let (status, answer) = engine.ask("POST", "/-/reload", ANSWER_WITHIN).with_context(|| kind.name())?;
+    engine.must_live()?;
+    let report: Value = serde_json::from_str(&answer).with_context(|| format!("{status}: {answer}"))?;
+    if report["outcome"] != kind.outcome() {
+        bail!("reload {done} ({}) should be {}: {status} {report:#}", kind.name(), kind.outcome());
+    }
+    let took = report["took_ms"].as_f64().context("the report has no took_ms")?;
+    results.row("reload", kind.name(), "ms", took, *done);
+    if done.is_multiple_of(ROUND.len()) {
+        results.row("reload memory", &format!("after {done}"), "bytes", resident(engine)?, 1);
+    }
+    Ok(())
 }
 
 /// By kind, as the engine says.
@@ -194,7 +207,6 @@ fn lost(results: &mut Results, site: &Site, sent: [(&str, u64); 2], done: usize)
         + results.values("reload", Kind::BrokenPlugin.name()).len();
     let said = format!("{} applied, {refused} refused as they must be", done - refused);
     results.told("reloads", said);
-    say(&format!("reload: {done} reloads"));
     Ok(())
 }
 
