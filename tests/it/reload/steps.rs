@@ -38,6 +38,7 @@ fn with_tally(version: &Path) -> Config {
 fn what_fails_leaves_the_plan_before_at_work() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
+    let disk = SmallDisk::at(&state);
     let mut config = Config::limit(50_000.0);
     config.more = format!("[engine]\nstate_dir = {state:?}\n[reload]\ntimeout_secs = 2");
     let keeps = |mut other: Config| {
@@ -83,15 +84,11 @@ fn what_fails_leaves_the_plan_before_at_work() {
     wait_for("a window of the tally", || {
         (engine.metric("kaminari_window_fired_total", &["ddos"]) > fired + 1.0).then_some(())
     });
-    let checkpoints = state.join("checkpoints");
-    let aside = state.join("aside");
-    std::fs::rename(&checkpoints, &aside).unwrap();
-    std::fs::write(&checkpoints, "").unwrap();
     let mut other = counting.clone();
     other.detectors = other.detectors.replace("50000.0", "50001.0");
+    disk.fill();
     refused(&engine, &other.text(), "checkpoint", "state_dir");
-    std::fs::remove_file(&checkpoints).unwrap();
-    std::fs::rename(&aside, &checkpoints).unwrap();
+    disk.free();
 
     // And what is well goes well, with nothing left of all the others.
     engine.becomes(&other.text());
@@ -149,5 +146,50 @@ pub fn copy_model(to: &Path) {
     for entry in std::fs::read_dir(kaminari_tests::root().join("tests/fixtures/small-model")).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// A disk of its own for `state_dir`, which can be filled. Who may not mount one takes the place away instead.
+struct SmallDisk {
+    at: std::path::PathBuf,
+    mounted: bool,
+}
+
+impl SmallDisk {
+    fn at(at: &Path) -> Self {
+        std::fs::create_dir(at).unwrap();
+        let mount =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "none"]).arg(at).output();
+        let mounted = mount.is_ok_and(|out| out.status.success());
+        if !mounted {
+            println!("no disk can be mounted here: the folder is taken away instead of being full");
+        }
+        Self { at: at.to_owned(), mounted }
+    }
+
+    fn fill(&self) {
+        if !self.mounted {
+            std::fs::rename(self.at.join("checkpoints"), self.at.join("aside")).unwrap();
+            return std::fs::write(self.at.join("checkpoints"), "").unwrap();
+        }
+        let full = std::fs::write(self.at.join("filler"), vec![0; 1 << 20]).unwrap_err();
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    }
+
+    fn free(&self) {
+        if !self.mounted {
+            std::fs::remove_file(self.at.join("checkpoints")).unwrap();
+            return std::fs::rename(self.at.join("aside"), self.at.join("checkpoints")).unwrap();
+        }
+        std::fs::remove_file(self.at.join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        if self.mounted {
+            // Lazily: the engine may have a file open.
+            let _ = std::process::Command::new("umount").arg("-l").arg(&self.at).status();
+        }
     }
 }
