@@ -83,12 +83,16 @@ mod tests {
 
     #[test]
     fn five_different_free_ports() {
-        let ports = Ports::free().unwrap();
-        let mut all = ports.of_clients().to_vec();
-        all.push(ports.controller);
-        let held: Vec<_> = all.iter().map(|p| TcpListener::bind(("127.0.0.1", *p)).unwrap()).collect();
-        assert_eq!(held.len(), 5);
-        assert!(all.iter().all(|p| RANGE.contains(p)));
+        // Somebody else on this machine may take one in between: then others are looked for.
+        let bound = (0..5).any(|_| {
+            let ports = Ports::free().unwrap();
+            let mut all = ports.of_clients().to_vec();
+            all.push(ports.controller);
+            assert!(all.iter().all(|p| RANGE.contains(p)));
+            // Held together: no port twice.
+            all.iter().map(|p| TcpListener::bind(("127.0.0.1", *p))).collect::<Result<Vec<_>, _>>().is_ok()
+        });
+        assert!(bound);
     }
 
     #[test]
