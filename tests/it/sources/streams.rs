@@ -1,7 +1,7 @@
 //! TCP and unix sockets.
 
 use super::{config, connections, flows, line, lines, listening, refused, told};
-use crate::kafka::engine::Engine;
+use crate::kafka::engine::{Engine, wait_for};
 use kaminari_tests::run;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -44,6 +44,15 @@ fn a_flood_in_lines_over_tcp_is_told_from_five_hundred_connections() {
     assert_eq!(connections(&summary, "refused", ""), 0);
 }
 
+/// Bytes that a socket of this port has to send, or that are not acknowledged yet.
+fn unacknowledged(port: u16) -> u64 {
+    let local = format!(":{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let queues = rows.filter(|row| row.get(1).is_some_and(|at| at.ends_with(&local)));
+    queues.map(|row| u64::from_str_radix(row[4].split(':').next().unwrap(), 16).unwrap()).sum()
+}
+
 #[test]
 fn an_engine_that_does_not_keep_up_makes_the_sender_wait_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -65,8 +74,10 @@ fn an_engine_that_does_not_keep_up_makes_the_sender_wait_and_loses_nothing() {
         }
     }
     assert!(waited, "the engine hung, and all went out");
+    let from = sender.local_addr().unwrap().port();
     drop(sender);
-    // A stop reads what the kernel has acknowledged.
+    // A stop reads what the kernel has acknowledged: what the sender's own kernel still holds is not.
+    wait_for("the acknowledgement", || (unacknowledged(from) == 0).then_some(()));
     let summary = engine.stop();
     assert_eq!(flows(&summary), 300_000);
 }
