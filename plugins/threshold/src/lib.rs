@@ -4,6 +4,7 @@
 //! what its rules say: observed over limit. Above 1 it alerts.
 
 pub mod config;
+mod memory;
 
 use config::{Adaptive, Condition, Config};
 use kaminari_plugin_sdk::{Lanes, prelude::*, short};
@@ -41,11 +42,20 @@ struct Hit {
 
 impl Detector for Threshold {
     type Config = Config;
+    const STATE_VERSION: u32 = 1;
 
     fn new(config: Config) -> Result<Self> {
         config.check()?;
         let max = config.max_entities;
         Ok(Self { config, levels: KeyMap::new(max), alerted: KeyMap::new(max) })
+    }
+
+    fn snapshot(&self) -> Result<Vec<u8>> {
+        self.save()
+    }
+
+    fn restore(&mut self, _version: u32, bytes: &[u8]) -> Result<()> {
+        self.load(bytes)
     }
 
     fn requires(&self, schema: &Schema) -> Result<()> {

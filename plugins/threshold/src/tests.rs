@@ -178,3 +178,47 @@ fn keys_tell_entities_apart_not_rows() {
     assert_eq!(v.alerts.iter().map(|a| a.row).collect::<Vec<_>>(), [1], "host 1 moved to row 1");
     assert_ne!(host(1), host(2));
 }
+
+#[test]
+fn what_was_learned_goes_on_under_other_limits() {
+    let config = |sigma: f64, more: &str| {
+        format!(
+            r#"{{ "limits": [{{ "name": "flood", "feature": "x", "above": {} }}], "adaptive": [{more}
+                {{ "name": "surge", "feature": "x", "sigma": {sigma}, "warm_up_windows": 5 }}] }}"#,
+            1e6 * sigma
+        )
+    };
+    let row = |x: f64| batch().hosts(0..1).f64s("x", [x]).build();
+    let mut before = harness(config(5.0, ""));
+    for n in 0..20 {
+        before.detect(&window(n, 1), &row(100.0 + (n % 3) as f64)).unwrap();
+    }
+    let saved = before.detector.snapshot().unwrap();
+    // Other limits and one rule more, before it: the level is the same, the new rule has none yet.
+    let more = r#"{ "name": "other", "feature": "x", "warm_up_windows": 1000 },"#;
+    let mut after = harness(config(4.0, more));
+    after.detector.restore(Threshold::STATE_VERSION, &saved).unwrap();
+    let verdict = after.detect(&window(20, 1), &row(5000.0)).unwrap();
+    assert_eq!(verdict.alerts.len(), 1, "it is warm");
+    assert_eq!(verdict.alerts[0].kind, "surge");
+    // Who knows nothing is not.
+    let mut anew = harness(config(4.0, more));
+    assert!(anew.detect(&window(20, 1), &row(5000.0)).unwrap().alerts.is_empty());
+    // The alert holds on to its rule, wherever that stands now.
+    let held = after.detector.snapshot().unwrap();
+    let mut back = harness(config(5.0, ""));
+    back.detector.restore(Threshold::STATE_VERSION, &held).unwrap();
+    assert_eq!(back.detector.snapshot().unwrap().len(), before.detector.snapshot().unwrap().len() + held_by_one());
+    assert!(back.detector.restore(1, b"nothing").is_err());
+}
+
+/// Bytes that one alerted entity takes.
+fn held_by_one() -> usize {
+    let mut h = harness(r#"{ "limits": [{ "name": "flood", "feature": "x", "above": 1.0 }] }"#);
+    let b = batch().hosts(0..1).f64s("x", [0.5]).build();
+    h.detect(&window(20, 1), &b).unwrap();
+    let none = h.detector.snapshot().unwrap().len();
+    let b = batch().hosts(0..1).f64s("x", [5.0]).build();
+    h.detect(&window(20, 1), &b).unwrap();
+    h.detector.snapshot().unwrap().len() - none
+}
