@@ -113,18 +113,17 @@ fn a_version_that_cannot_be_read_is_told_and_the_successor_begins_anew() {
 #[test]
 fn what_would_be_forgotten_or_is_anothers_is_no_state_of_it() {
     let before = saved("tally-1", 2);
-    let limits = json!({ "limits": [{ "name": "n", "feature": "flows", "above": 1.0 }] });
-    let mut plain = new("threshold", &limits).unwrap();
+    let mut plain = new("spin", &json!({ "poison": -1.0 })).unwrap();
     let error = plain.restore(&before).unwrap_err();
     assert!(matches!(&error, NotRestored::Another { of } if of == "tally"), "{error:?}");
     assert_eq!(error.to_string(), "it is that of the plugin \"tally\"");
 
-    let own = rewritten(&before, ("\"tally\"", "\"threshold\""), |_| {});
+    let own = rewritten(&before, ("\"tally\"", "\"spin\""), |_| {});
     let error = plain.restore(&own).unwrap_err();
     assert!(matches!(error, NotRestored::SavesNone { from: 1, .. }), "{error:?}");
-    assert!(error.to_string().contains("threshold@0.1.0 saves none"), "{error}");
-    assert_eq!(scores(&mut plain), [1.0, 1.0], "it judges all the same");
-    let nothing = rewritten(&own, ("threshold", "threshold"), |own| own.truncate(1));
+    assert!(error.to_string().contains("spin@0.1.0 saves none"), "{error}");
+    assert_eq!(scores(&mut plain), [0.0, 0.0], "it judges all the same");
+    let nothing = rewritten(&own, ("spin", "spin"), |own| own.truncate(1));
     assert_eq!(plain.restore(&nothing).unwrap(), Restored::AsItIs);
 
     // Buckets that are none: the plugin's own part is not taken alone.

@@ -52,7 +52,6 @@ fn what_is_refused_or_anothers_leaves_a_detector_that_begins_anew() {
     assert!(damaged.restore(&saved[..saved.len() - 1]).is_err());
     assert_eq!(scores(&mut damaged), [1.0, 1.0]);
 
-    let plain = host().load(&plan("threshold")).unwrap();
-    let limits = json!({ "limits": [{ "name": "n", "feature": "flows", "above": 1.0 }] });
-    assert_eq!(detector(&plain, limits, &["flows"]).save(), None);
+    let plain = host().load(&plan("spin")).unwrap();
+    assert_eq!(detector(&plain, json!({ "poison": -1.0 }), &["flows"]).save(), None);
 }

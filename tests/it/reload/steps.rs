@@ -94,7 +94,13 @@ fn what_fails_leaves_the_plan_before_at_work() {
     engine.becomes(&other.text());
     assert_eq!(engine.metric("kaminari_config_last_reload_successful", &[]), 1.0);
     // But those that serve requests and WASI, which come when the first asks for them.
-    wait_for("threads of what was refused to end", || (own_threads(&engine) == held).then_some(()));
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    // Fewer may be: a thread bears its parent's name when it begins.
+    let left = || own_threads(&engine).into_iter().filter(|name| !held.contains(name)).collect::<Vec<_>>();
+    while !left().is_empty() && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!((left(), own_threads(&engine).len().max(held.len())), (Vec::new(), held.len()));
     let sent = traffic.stop();
     let summary = engine.stop();
     assert_eq!(super::counted(&summary, "kaminari_window_records_total", "ddos"), sent as f64);
