@@ -6,7 +6,16 @@ use super::{Alerted, Threshold, new_levels};
 use kaminari_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-#[derive(Serialize, Deserialize)]
+/// The same as [`Saved`], with the levels where they lie: there may be many.
+#[derive(Serialize)]
+struct Saving<'a> {
+    adaptive: Vec<(String, String, f64)>,
+    levels: Vec<(&'a Key, &'a [Ewma])>,
+    rules: Vec<(String, String)>,
+    alerted: Vec<(&'a Key, u64, u64)>,
+}
+
+#[derive(Deserialize)]
 struct Saved {
     /// Adaptive rules, in the order of each entity's levels.
     adaptive: Vec<(String, String, f64)>,
@@ -28,11 +37,11 @@ fn rules(config: &Config) -> Vec<(String, String)> {
 
 impl Threshold {
     pub(super) fn save(&self) -> Result<Vec<u8>> {
-        state::to_bytes(&Saved {
+        state::to_bytes(&Saving {
             adaptive: self.config.adaptive.iter().map(identity).collect(),
-            levels: self.levels.iter().map(|(key, levels)| (*key, levels.to_vec())).collect(),
+            levels: self.levels.iter().map(|(key, levels)| (key, &**levels)).collect(),
             rules: rules(&self.config),
-            alerted: self.alerted.iter().map(|(key, a)| (*key, a.end_ns, a.rules)).collect(),
+            alerted: self.alerted.iter().map(|(key, a)| (key, a.end_ns, a.rules)).collect(),
         })
     }
 
