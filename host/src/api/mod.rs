@@ -99,7 +99,7 @@ async fn plan(engine: Engine) -> impl IntoResponse {
 }
 
 #[cfg(test)]
-#[path = "fake.rs"]
+#[path = "tests_support.rs"]
 pub(crate) mod fake;
 #[cfg(test)]
 mod tests;

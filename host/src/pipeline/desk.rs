@@ -62,6 +62,8 @@ pub(super) struct DeskParts {
     pub(super) keeper: Option<Keeper>,
     pub(super) shadow: Option<Shadow>,
     pub(super) workers: usize,
+    /// Windows that were settled, for those who watch from outside.
+    pub(super) settled: Arc<AtomicU64>,
     /// Live: `emitted_at` is the wall clock and the delay is measured. A replay repeats exactly instead.
     pub(super) live: bool,
 }
@@ -71,8 +73,6 @@ pub(super) struct Desk {
     waiting: BTreeMap<u64, Waiting>,
     next: u64,
     last_end_ns: u64,
-    /// Windows that were settled, for those who watch from outside.
-    settled: Arc<AtomicU64>,
     delay: Histogram,
     told: bool,
     /// Where its incidents are kept.
@@ -82,21 +82,7 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(parts: DeskParts) -> Self {
         let delay = histogram!(DETECTION_DELAY, "pipeline" => parts.pipeline.to_string());
-        Self {
-            parts,
-            waiting: BTreeMap::new(),
-            next: 1,
-            last_end_ns: 0,
-            settled: Arc::default(),
-            delay,
-            told: false,
-            saved: None,
-        }
-    }
-
-    /// Windows that were settled so far.
-    pub(super) fn settled(&self) -> Arc<AtomicU64> {
-        self.settled.clone()
+        Self { parts, waiting: BTreeMap::new(), next: 1, last_end_ns: 0, delay, told: false, saved: None }
     }
 
     /// Goes on with the incidents that were open when the process ended without being asked to.
@@ -227,7 +213,7 @@ impl Desk {
     fn settle(&mut self, windows: Windows, mut shadow: Vec<Detection>, scored: Vec<ScoredFrame>) {
         for (window, detections) in windows.into_values() {
             self.last_end_ns = self.last_end_ns.max(window.end_ns);
-            self.settled.fetch_add(1, Ordering::Relaxed);
+            self.parts.settled.fetch_add(1, Ordering::Relaxed);
             let any = !detections.is_empty();
             let alerted = self.parts.shadow.as_ref().map(|_| alerted(&detections));
             let events = self.parts.tracker.observe_all(&window, detections);

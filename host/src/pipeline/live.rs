@@ -85,7 +85,9 @@ impl LivePipeline {
             threads.push(spawn(&name, panicked, move || worker.run(&from_router, &to_desk)));
         }
         drop(to_desk);
+        let settled: Arc<AtomicU64> = Arc::default();
         let mut desk = Desk::new(DeskParts {
+            settled: settled.clone(),
             pipeline: id.clone(),
             tracker,
             outlets: outlets(&plan, sinks),
@@ -97,7 +99,7 @@ impl LivePipeline {
             live: common.live,
         });
         desk.resume(saved, plan.window.size_ns);
-        let (settled, removed) = (desk.settled(), Arc::new(AtomicBool::new(false)));
+        let removed = Arc::new(AtomicBool::new(false));
         let ending = Ending { stopped: common.stop.clone(), removed: removed.clone() };
         threads.push(spawn(&format!("{id}-desk"), panicked, move || desk.run(&from_workers, &ending)));
         let (mut router, mut rows) = (None, None);

@@ -75,8 +75,7 @@ struct Done {
 }
 
 impl Engine {
-    /// Takes an engine that runs the plan of these files.
-    /// `seen`: what they held when they were read.
+    /// Takes an engine that runs the plan of these files; `seen`: what they held when they were read.
     pub fn new(files: Vec<PathBuf>, running: Running, seen: Digests) -> Arc<Self> {
         let state = State { seen, ..State::default() };
         let (running, state) = (Arc::new(running), Mutex::new(state));

@@ -263,13 +263,14 @@ impl Running {
                 seats += usize::from(asks.try_send(Ask::Reading(Box::new(reading), asking.gate())).is_ok());
             }
         }
-        let mut renewed = Vec::new();
+        let (mut renewed, mut of_logs) = (Vec::new(), Vec::new());
         for (id, log) in renew {
             let Some(renew) = parts.sources.get(&id).and_then(|s| s.renew.clone()) else { continue };
             let (done, wait) = bounded(1);
             let mut all = parts.sinks.clone();
             all.retain(|id, _| same_component(parts.plan.sinks.get(id), next.plan.sinks.get(id)));
             all.extend(sinks.iter().map(|(id, (handle, _))| (id.clone(), handle.clone())));
+            of_logs.extend(log.settled.iter().map(|(id, count)| (id.clone(), count.clone(), 0)));
             let message = Renew { parts: log, sinks: all, gate: asking.gate(), done };
             if renew.try_send(message).is_ok() {
                 seats += 1;
@@ -282,7 +283,7 @@ impl Running {
         })?;
         // From here on nothing can fail that has been promised.
         asking.open();
-        let mut changed = Changed { notes, settled: Vec::new() };
+        let mut changed = Changed { notes, settled: of_logs };
         let old = std::mem::replace(&mut parts.plan, next.plan.clone());
         parts.judges = Some(next.judges.clone());
         let digest: Arc<str> = next.plan.digest.as_str().into();

@@ -157,7 +157,8 @@ impl Factory {
             let (forwarded, told): (Vec<_>, Vec<_>) =
                 outlets.into_iter().partition(|o| o.content() == crate::model::Content::Flows);
             flows.extend(forwarded);
-            lanes.push(Lane::new(built, told, &nexts));
+            let settled = self.parts.settled.get(id).cloned().unwrap_or_default();
+            lanes.push(Lane::new(built, told, settled, &nexts));
         }
         let letters = self.parts.config.dead_letter_topic.as_ref().and_then(|topic| {
             let post = match (&transaction, &self.parts.letters) {

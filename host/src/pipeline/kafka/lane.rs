@@ -14,6 +14,7 @@ use crate::model::Batch;
 use crate::window::{Backlog, Ingest, Partition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 pub(super) struct Lane {
     id: Arc<str>,
@@ -29,7 +30,12 @@ pub(super) struct Lane {
 
 impl Lane {
     /// A pipeline that begins at these positions.
-    pub(super) fn new(mut built: BuiltPipeline, outlets: Vec<Box<dyn Outlet>>, starts: &[i64]) -> Self {
+    pub(super) fn new(
+        mut built: BuiltPipeline,
+        outlets: Vec<Box<dyn Outlet>>,
+        settled: Arc<AtomicU64>,
+        starts: &[i64],
+    ) -> Self {
         let plan = built.plan;
         let worker = built.workers.remove(0);
         let desk = Desk::new(DeskParts {
@@ -41,6 +47,7 @@ impl Lane {
             keeper: None,
             shadow: built.shadow,
             workers: 1,
+            settled,
             live: true,
         });
         Self {

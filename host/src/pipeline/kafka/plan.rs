@@ -15,6 +15,7 @@ use crate::source::kafka::{DEF, Feed, KafkaConfig};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// How long `validate` waits for brokers.
@@ -225,6 +226,8 @@ pub(in crate::pipeline) struct LogParts {
     pub(in crate::pipeline) plan: Plan,
     /// Pipelines that read the source.
     pub(in crate::pipeline) pipelines: Vec<Arc<str>>,
+    /// Of each, windows that its tasks have settled, all together.
+    pub(in crate::pipeline) settled: BTreeMap<Arc<str>, Arc<AtomicU64>>,
     pub(in crate::pipeline) judges: Arc<Judges>,
     /// Sinks whose records go into the task's transaction.
     pub(in crate::pipeline) in_transaction: BTreeMap<Arc<str>, KafkaSinkConfig>,
@@ -254,6 +257,7 @@ pub(in crate::pipeline) fn parts(
         BTreeMap::new()
     };
     Ok(LogParts {
+        settled: readers(&plan, &component.id).map(|p| (p.id.clone(), Arc::default())).collect(),
         pipelines: readers(&plan, &component.id).map(|p| p.id.clone()).collect(),
         config,
         judges: judges.clone(),
