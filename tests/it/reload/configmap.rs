@@ -1,6 +1,6 @@
 //! Triggers: files that change as editors and Kubernetes change them, signals.
 
-use super::{Config, Engine, wait_for};
+use super::{Config, Engine};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -16,11 +16,6 @@ fn publish(mount: &Path, version: usize, config: &str) {
     }
 }
 
-fn applied(engine: &Engine) -> Vec<serde_json::Value> {
-    let all = engine.ask("GET", "/api/v1/reloads").1;
-    all.as_array().unwrap().iter().filter(|r| r["outcome"] == "applied").cloned().collect()
-}
-
 #[test]
 fn a_configmap_that_is_swapped_three_times_is_taken_up_three_times() {
     let dir = tempfile::tempdir().unwrap();
@@ -33,15 +28,18 @@ fn a_configmap_that_is_swapped_three_times_is_taken_up_three_times() {
     let mut digests = vec![engine.digest()];
     for version in 1..=3 {
         publish(&mount, version, &config(1000.0 + version as f64));
-        let digest = wait_for("the next plan", || {
-            let digest = engine.digest();
-            (!digests.contains(&digest)).then_some(digest)
-        });
+        let report = engine.reported("applied", version);
+        assert_eq!(
+            (&report["trigger"], &report["old_digest"]),
+            (&"watch".into(), &digests[version - 1].as_str().into())
+        );
+        let digest = engine.digest();
+        assert_eq!(report["new_digest"], digest);
+        assert!(!digests.contains(&digest), "{digests:?}");
         digests.push(digest);
     }
-    let reports = applied(&engine);
-    assert_eq!(reports.len(), 3, "{reports:#?}");
-    assert!(reports.iter().all(|r| r["trigger"] == "watch"));
+    let reports = engine.ask("GET", "/api/v1/reloads").1;
+    assert_eq!(reports.as_array().unwrap().len(), 3, "{reports:#}");
     assert_eq!(engine.metric("kaminari_config_last_reload_successful", &[]), 1.0);
     assert_eq!(engine.metric("kaminari_config_info", &[&digests[3]]), 1.0, "and no other");
     assert_eq!(engine.metric("kaminari_config_info", &[]), 1.0);
@@ -53,15 +51,16 @@ fn a_broken_file_is_told_once_and_the_plan_goes_on_until_it_is_mended() {
     let engine = Engine::start(dir.path(), &Config::limit(1000.0).text(), &["--watch"]);
     let first = engine.digest();
     engine.write(&Config::limit(1001.0).text().replace("plugin = \"threshold\"", "plugin = \"treshold\""));
-    wait_for("the refusal", || (engine.metric("kaminari_config_last_reload_successful", &[]) == 0.0).then_some(()));
-    assert_eq!(engine.digest(), first);
-    let report = engine.ask("GET", "/api/v1/reloads").1[0].clone();
-    assert_eq!((&report["outcome"], &report["step"]), (&"refused".into(), &"read".into()));
+    let report = engine.reported("refused", 1);
+    assert_eq!((&report["step"], engine.digest()), (&"read".into(), first.clone()));
+    assert_eq!(engine.metric("kaminari_config_last_reload_successful", &[]), 0.0);
     let errors = report["errors"].to_string();
     assert!(errors.contains("kaminari.toml:") && errors.contains("treshold"), "{errors}");
     engine.write(&Config::limit(1002.0).text());
-    wait_for("the mended plan", || (engine.digest() != first).then_some(()));
+    engine.reported("applied", 1);
+    assert_ne!(engine.digest(), first);
     assert_eq!(engine.metric("kaminari_config_last_reload_successful", &[]), 1.0);
+    assert_eq!(engine.metric("kaminari_config_reloads_total", &["outcome=\"refused\""]), 1.0);
 }
 
 #[test]
@@ -78,9 +77,8 @@ fn a_plugin_that_is_built_anew_is_taken_up_and_sighup_asks_too() {
     let aside = dir.path().join("tally.new");
     std::fs::copy(kaminari_tests::plugin("tally-2"), &aside).unwrap();
     std::fs::rename(aside, &file).unwrap();
-    wait_for("the next version", || {
-        (engine.metric("kaminari_plugin_info", &["plugin=\"tally\"", "version=\"2."]) == 1.0).then_some(())
-    });
+    engine.reported("applied", 1);
+    assert_eq!(engine.metric("kaminari_plugin_info", &["plugin=\"tally\"", "version=\"2."]), 1.0);
     assert_eq!(engine.metric("kaminari_plugin_info", &["plugin=\"tally\""]), 1.0, "the old one is not told any more");
 
     // Without a watch: a signal.
@@ -89,6 +87,6 @@ fn a_plugin_that_is_built_anew_is_taken_up_and_sighup_asks_too() {
     let before = engine.digest();
     engine.write(&Config::limit(2000.0).text());
     engine.signal("-HUP");
-    wait_for("the plan of the signal", || (engine.digest() != before).then_some(()));
-    assert_eq!(applied(&engine)[0]["trigger"], "signal");
+    assert_eq!(engine.reported("applied", 1)["trigger"], "signal");
+    assert_ne!(engine.digest(), before);
 }

@@ -117,6 +117,16 @@ impl Engine {
         report
     }
 
+    /// The newest of at least so many reports with this outcome. What a reload moves (plan, metrics, log) is there before
+    /// its report is, but not all at once: who waits for one of them must not yet ask for another.
+    fn reported(&self, outcome: &str, at_least: usize) -> Value {
+        wait_for(&format!("{at_least} reports of a reload that was {outcome}"), || {
+            let mut all = self.ask("GET", "/api/v1/reloads").1.as_array().unwrap().clone();
+            all.retain(|report| report["outcome"] == outcome);
+            (all.len() >= at_least).then(|| all.swap_remove(0))
+        })
+    }
+
     /// Digest of the plan in force.
     fn digest(&self) -> String {
         self.ask("GET", "/version").1["plan_digest"].as_str().unwrap().to_owned()
