@@ -46,10 +46,11 @@ fn an_incident_stays_open_whatever_is_changed_around_it() {
     assert_eq!(close["plan_digest"], engine.digest());
     assert_eq!(told(&engine, "open").len(), 1);
     // Whoever came later was told the end too.
-    let second = engine.lines("second.jsonl");
-    assert!(second.iter().any(|e| e["event"] == "close"), "{second:#?}");
+    wait_for("the end in the other file", || {
+        engine.lines("second.jsonl").iter().any(|e| e["event"] == "close").then_some(())
+    });
     // One line about each change in the stream.
-    let notices: Vec<_> = engine.lines("incidents.jsonl").into_iter().filter(|e| e["kind"] == "reload").collect();
+    let notices = wait_for("the notices", || Some(engine.notices()).filter(|notices| notices.len() >= 6));
     assert_eq!(notices.len(), 6);
     assert!(notices.iter().all(|n| n["event"] == "notice" && n["attributes"]["outcome"] == "applied"), "{notices:#?}");
     let summary = engine.stop();

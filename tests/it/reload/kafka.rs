@@ -115,6 +115,7 @@ fn proof(keeps: bool) {
     let of = |event: &str, pipeline: &str| {
         engine.events().iter().filter(|e| e["event"] == event && e["pipeline"] == pipeline).count()
     };
+    wait_for("the end of what went", || (of("close", "second") > 0).then_some(()));
     assert_eq!((of("open", "ddos"), of("close", "ddos")), (1, 0), "{:#?}", engine.events());
     assert_eq!((of("open", "second"), of("close", "second")), (1, 1), "{:#?}", engine.events());
     // A shadow over a log is compared, too.

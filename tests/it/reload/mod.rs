@@ -147,6 +147,11 @@ impl Engine {
         self.lines("incidents.jsonl").into_iter().filter(|e| e["kind"] != "reload").collect()
     }
 
+    /// What the stream of incidents says about reloads.
+    fn notices(&self) -> Vec<Value> {
+        self.lines("incidents.jsonl").into_iter().filter(|e| e["kind"] == "reload").collect()
+    }
+
     fn lines(&self, name: &str) -> Vec<Value> {
         let text = std::fs::read_to_string(self.dir.join(name)).unwrap_or_default();
         text.split_inclusive('\n').filter(|l| l.ends_with('\n')).map(|l| serde_json::from_str(l).unwrap()).collect()

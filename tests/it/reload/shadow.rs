@@ -25,6 +25,7 @@ fn a_shadow_is_compared_and_promoted() {
     assert_eq!(report["missing"].as_array().unwrap().len(), 0, "{report:#}");
     assert!(report["rows"]["both"].as_u64().unwrap() > 0 && report["rows"]["shadow_only"].as_u64().unwrap() > 0);
     let opens = || engine.events().into_iter().filter(|e| e["event"] == "open").collect::<Vec<_>>();
+    wait_for("the one that is told", || opens().pop());
     assert_eq!(opens().len(), 1, "nobody is told what a shadow finds: {:#?}", engine.events());
 
     // As an operator asks.
