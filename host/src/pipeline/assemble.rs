@@ -70,6 +70,8 @@ pub(super) struct Shop<'a> {
     /// What is known is kept, where the configuration says so.
     pub(super) live: bool,
     pub(super) store: Option<&'a Arc<Store>>,
+    /// What its events say; `None`: each pipeline has a cell of its own.
+    pub(super) digest: Option<&'a PlanDigest>,
 }
 
 fn frames(pipeline: &PipelinePlan) -> FrameBuilder {
@@ -140,6 +142,10 @@ impl Shop<'_> {
         )
     }
 
+    fn digest(&self) -> PlanDigest {
+        self.digest.cloned().unwrap_or_else(|| PlanDigest::from(self.plan.digest.as_str()))
+    }
+
     fn context(&self, pipeline: &PipelinePlan, digest: &PlanDigest) -> Context {
         Context {
             pipeline: pipeline.id.clone(),
@@ -198,7 +204,7 @@ impl Shop<'_> {
         }
         let followers = followers.unwrap_or_else(|| Followers::new(Vec::new()));
         let timelines = followers.all().iter().map(|f| f.timeline.clone());
-        let digest = PlanDigest::from(self.plan.digest.as_str());
+        let digest = self.digest();
         let context = self.context(pipeline, &digest);
         let comparison: Option<Compared> = pipeline.shadow.as_ref().map(|_| compared(&pipeline.id));
         let shadow = pipeline.shadow.as_ref().zip(comparison.clone());
@@ -320,13 +326,13 @@ impl Shop<'_> {
             (_, Some(_), _) => Some(compared(&pipeline.id)),
             (_, None, _) => None,
         };
-        let digest = PlanDigest::from(self.plan.digest.as_str());
+        let digest = self.digest();
         let context = self.context(pipeline, &digest);
         let shadow = pipeline.shadow.as_ref().zip(comparison.clone());
         let desk = NextDesk {
             incident: pipeline.incident.clone(),
             outlets,
-            keeper: Keeper::new(self.plan, pipeline, &followed),
+            keeper: if self.live { Keeper::new(self.plan, pipeline, &followed) } else { None },
             shadow: shadow.map(|(plan, compared)| Shadow::new(&context, plan.incident.clone(), compared)),
             windows: match (restart, anew) {
                 (false, _) => NextWindows::GoOn,

@@ -151,7 +151,7 @@ pub fn build(plan: &Plan, input: Input) -> Result<Built, BuildError> {
         problems.extend(receivers::problems(plan, true));
     }
     let store = if live { saved::store(plan) } else { None };
-    let shop = Shop { plan, judges: Some(&loaded), live, store: store.as_ref() };
+    let shop = Shop { plan, judges: Some(&loaded), live, store: store.as_ref(), digest: None };
     let mut pipelines = Vec::new();
     for pipeline in plan.pipelines.values().filter(|p| !p.is_forward()) {
         if live && kafka::is_of_log(plan, pipeline) {
@@ -223,7 +223,7 @@ fn build_frames(plan: &Plan, wanted: Wanted, frames: &Sender<FeatureFrame>) -> R
         Some(_) => Some(plugins(plan).map_err(|p| BuildError::Problems(vec![p]))?.judges),
         None => None,
     };
-    let shop = Shop { plan, judges: loaded.as_deref(), live: false, store: None };
+    let shop = Shop { plan, judges: loaded.as_deref(), live: false, store: None, digest: None };
     let mut built = shop.pipeline(&only, Some(&collector), None).map_err(BuildError::Problems)?;
     let (id, file) = replay_source(plan, wanted.paths, wanted.source, pipeline.sources.iter())?;
     built.plan.sources = vec![id.clone()];

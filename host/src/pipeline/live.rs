@@ -133,7 +133,14 @@ pub(super) struct LiveSource {
     /// Of datagrams: what a successor may go on with.
     pub(super) sockets: Option<Sockets>,
     /// Of a Kafka source.
-    pub(super) renew: Option<Sender<kafka::Renew>>,
+    pub(super) log: Option<LiveLog>,
+}
+
+/// A Kafka source at work.
+pub(super) struct LiveLog {
+    /// What its tasks are made of.
+    pub(super) parts: kafka::LogParts,
+    pub(super) renew: Sender<kafka::Renew>,
 }
 
 /// What a source needs besides itself.
@@ -166,7 +173,7 @@ impl LiveSource {
             asks: Vec::new(),
             connected: None,
             sockets: None,
-            renew: None,
+            log: None,
         };
         let mut asked = || -> Receiver<Ask> {
             let (ask, asked) = bounded(ASKS);
@@ -180,7 +187,7 @@ impl LiveSource {
                 let factory = Factory {
                     source: id.clone(),
                     settings: kafka::settings(&parts.config),
-                    parts,
+                    parts: parts.clone(),
                     sinks: sinks.clone(),
                     consumer: feed.consumer(),
                     stop: stop.clone(),
@@ -188,7 +195,7 @@ impl LiveSource {
                     shadows: common.shadows.clone(),
                 };
                 let (renew, renewed) = bounded(1);
-                live.renew = Some(renew);
+                live.log = Some(LiveLog { parts, renew });
                 let run = move || kafka::run(feed, factory, &renewed, &stop);
                 live.readers.push(spawn(&format!("{id}-read"), panicked, run));
             }

@@ -9,6 +9,7 @@ mod build;
 mod change;
 mod collect;
 mod desk;
+mod differs;
 mod files;
 mod gate;
 mod grouping;

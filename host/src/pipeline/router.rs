@@ -60,7 +60,7 @@ impl Meters {
     }
 
     /// Counts begin at zero again.
-    fn begin_anew(&mut self) {
+    pub(super) fn begin_anew(&mut self) {
         self.seen = IngestCounts::default();
     }
 

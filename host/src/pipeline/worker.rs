@@ -141,7 +141,9 @@ impl Worker {
                     self.judge(seq, vec![window], vec![*frame])
                 }
                 WorkerMsg::Apply(seq, desk) => {
-                    self.apply();
+                    if let Some(next) = self.next.take() {
+                        self.succeed(*next);
+                    }
                     Judged { seq, next: desk, ..Judged::default() }
                 }
             };
@@ -152,13 +154,14 @@ impl Worker {
         self.keep();
     }
 
-    /// Gets ready for what comes next: after the word, [`apply`](Self::apply) cannot fail.
+    /// Gets ready for what comes next: after the word, [`succeed`](Self::succeed) cannot fail.
     fn prepare(&mut self, mut next: Box<NextWorker>, gate: &Gate) {
         gate.vote(self.ready(&mut next));
         self.next = gate.wait().then_some(next);
     }
 
-    fn ready(&mut self, next: &mut NextWorker) -> Vote {
+    /// Hands what it knows to what comes next. Err: that cannot go on with it, and must.
+    pub(super) fn ready(&mut self, next: &mut NextWorker) -> Vote {
         // Whatever happens to the next, this is safe.
         if !self.keep() {
             return Err(format!(
@@ -184,9 +187,9 @@ impl Worker {
         Ok(notes)
     }
 
-    fn apply(&mut self) {
-        let Some(next) = self.next.take() else { return };
-        let NextWorker { mut panel, grouping, features, judged_since } = *next;
+    /// What was made ready takes over.
+    pub(super) fn succeed(&mut self, next: NextWorker) {
+        let NextWorker { mut panel, grouping, features, judged_since } = next;
         // What was judged after the vote is known too.
         if judged_since && let Err(error) = self.panel.hand_over(&self.pipeline, &mut panel, &self.parted) {
             tracing::warn!(pipeline = &*self.pipeline, "what its last windows taught is not handed over: {error}");

@@ -4,6 +4,7 @@
 mod attack;
 mod configmap;
 mod kafka;
+mod log;
 mod neighbours;
 mod shadow;
 mod sources;

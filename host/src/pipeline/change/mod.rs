@@ -7,11 +7,12 @@ mod sources;
 
 use super::assemble::{Before, BuiltPipeline, Facts, Shop};
 use super::build::{self, BuildError, BuiltSource, Problem, sink_problem};
+use super::differs::{same_plugin, touched};
 use super::gate::Asking;
 use super::intake::Ask;
-use super::judges::{self, Judges, Loaded, seats};
-use super::kafka::{self, Renew};
-use super::live::{LivePipeline, outlets};
+use super::judges::{self, Judges, Loaded};
+use super::kafka::{self, LogParts, Renew};
+use super::live::{LivePipeline, LiveSource, outlets};
 use super::models;
 use super::next::NextPipeline;
 use super::reading::Reading;
@@ -23,7 +24,7 @@ use crate::config::diff::{Contents, same_component, source_differs};
 use crate::config::{Component, PipelinePlan, Plan};
 use crate::model::PlanDigest;
 use crate::sink::worker::{Begin, SinkHandle, SinkWorker};
-use crossbeam_channel::bounded;
+use crate::source::udp::Sockets;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,8 +63,23 @@ pub struct Change {
     succeed: Vec<(PipelinePlan, NextPipeline, Facts)>,
     readings: Vec<(Arc<str>, Vec<Reading>)>,
     sources: BTreeMap<Arc<str>, BuiltSource>,
-    renew: BTreeMap<Arc<str>, kafka::LogParts>,
+    renew: BTreeMap<Arc<str>, LogParts>,
     asking: Asking,
+}
+
+/// What must be known of a source to make what it becomes.
+struct Known {
+    component: Component,
+    intakes: usize,
+    sockets: Option<Sockets>,
+    log: Option<LogParts>,
+}
+
+impl Known {
+    fn of(source: &LiveSource) -> Self {
+        let log = source.log.as_ref().map(|log| log.parts.clone());
+        Self { component: source.component.clone(), intakes: source.asks.len(), sockets: source.sockets.clone(), log }
+    }
 }
 
 /// A change that is in force.
@@ -118,18 +134,15 @@ impl Running {
         if store.is_none() && next.plan.engine.state_dir.is_some() {
             return Err(BuildError::Checkpoint("nothing can be written to `state_dir` of `[engine]`".into()));
         }
-        let shop = Shop { plan: &next.plan, judges: Some(&next.judges), live: true, store: store.as_ref() };
+        let shop =
+            Shop { plan: &next.plan, judges: Some(&next.judges), live: true, store: store.as_ref(), digest: None };
         let mut problems = Vec::new();
         // Only looked at: the lock is not held while plugins start.
         let (now, sinks, facts, sources) = {
             let parts = self.parts();
             let facts = |p: &LivePipeline| (p.plan.clone(), p.facts.clone(), p.scorers.clone(), p.rows.is_some());
             let pipelines: BTreeMap<_, _> = parts.pipelines.iter().map(|(id, p)| (id.clone(), facts(p))).collect();
-            let sources: BTreeMap<_, _> = parts
-                .sources
-                .iter()
-                .map(|(id, s)| (id.clone(), (s.component.clone(), s.asks.len(), s.sockets.clone())))
-                .collect();
+            let sources: BTreeMap<_, _> = parts.sources.iter().map(|(id, s)| (id.clone(), Known::of(s))).collect();
             let Some(judges) = parts.judges.clone() else {
                 return Err(BuildError::Input("the engine has no plugin host".into()));
             };
@@ -166,10 +179,10 @@ impl Running {
                 }
                 continue;
             };
-            let before = Before { plan: &now.plan, judges: Some(&now.judges), pipeline: was, facts, scorers, back };
-            if !touched(&before, next, pipeline) {
+            if !touched(was, (&now.plan, &now.judges), (&next.plan, &next.judges), pipeline) {
                 continue;
             }
+            let before = Before { plan: &now.plan, judges: Some(&now.judges), pipeline: was, facts, scorers, back };
             if *of_rows || pipeline.rows.is_some() {
                 let text = format!(
                     "pipeline `{}` takes rows of features from files, which are read once: start a new process",
@@ -189,18 +202,19 @@ impl Running {
         for (id, component) in &next.plan.sources {
             match sources.get(id) {
                 None => drop(new_sources.insert(id.clone(), build::source(&next.plan, component, &next.judges)?)),
-                Some((was, _, sockets)) if source_differs(was, component) => {
+                Some(Known { component: was, sockets, .. }) if source_differs(was, component) => {
                     if let Some(source) = sources::beside(&next.plan, (was, sockets.as_ref()), component, &next.judges)?
                     {
                         new_sources.insert(id.clone(), source);
                     }
                 }
-                Some(_) if component.kind == crate::source::kafka::DEF.kind => {
-                    if kafka::is_touched(&now.plan, &next.plan, id, &|id| same_plugin(&now.judges, &next.judges, id)) {
-                        renew.insert(id.clone(), kafka::parts(&next.plan, component, &next.judges)?);
+                Some(Known { log, .. }) if component.kind == crate::source::kafka::DEF.kind => {
+                    let (was, is) = ((&*now.plan, &*now.judges), (&*next.plan, &*next.judges));
+                    if let Some(log) = log.as_ref().filter(|_| kafka::is_touched(was, is, id)) {
+                        renew.insert(id.clone(), log.succeed(&next.plan, &next.judges, back));
                     }
                 }
-                Some((_, intakes, _)) => {
+                Some(Known { intakes, .. }) => {
                     let Some(decode) = receivers::decode(component)? else { continue };
                     let Some(plugin) = &decode.plugin else { continue };
                     if !same_plugin(&now.judges, &next.judges, plugin) {
@@ -265,16 +279,16 @@ impl Running {
         }
         let (mut renewed, mut of_logs) = (Vec::new(), Vec::new());
         for (id, log) in renew {
-            let Some(renew) = parts.sources.get(&id).and_then(|s| s.renew.clone()) else { continue };
-            let (done, wait) = bounded(1);
+            let Some(renew) = parts.sources.get(&id).and_then(|s| s.log.as_ref()).map(|l| &l.renew) else { continue };
             let mut all = parts.sinks.clone();
             all.retain(|id, _| same_component(parts.plan.sinks.get(id), next.plan.sinks.get(id)));
             all.extend(sinks.iter().map(|(id, (handle, _))| (id.clone(), handle.clone())));
-            of_logs.extend(log.settled.iter().map(|(id, count)| (id.clone(), count.clone(), 0)));
-            let message = Renew { parts: log, sinks: all, gate: asking.gate(), done };
-            if renew.try_send(message).is_ok() {
+            let settled =
+                |(id, count): (&Arc<str>, &Arc<AtomicU64>)| (id.clone(), count.clone(), count.load(Ordering::Relaxed));
+            of_logs.extend(log.settled.iter().map(settled));
+            if renew.try_send(Renew { parts: log.clone(), sinks: all, gate: asking.gate() }).is_ok() {
                 seats += 1;
-                renewed.push((id, wait));
+                renewed.push((id, log));
             }
         }
         let notes = asking.votes(seats, at_most).map_err(|why| {
@@ -309,9 +323,11 @@ impl Running {
         }
         changed.notes.extend(parts.route());
         changed.notes.extend(self.change_sources(&mut parts, &old, &next, sources));
-        for (id, wait) in renewed {
-            if wait.recv_timeout(at_most).is_err() {
-                changed.notes.push(format!("source `{id}` has not begun anew yet: its brokers do not answer"));
+        let logs = parts.sources.iter_mut().filter_map(|(id, source)| Some((id, source.log.as_mut()?)));
+        for (id, log) in logs {
+            log.parts.digest.set(digest.clone());
+            if let Some((_, parts)) = renewed.iter().find(|(renewed, _)| renewed == id) {
+                log.parts = parts.clone();
             }
         }
         for pipeline in removed {
@@ -326,33 +342,4 @@ impl Running {
         parts.gone.retain(|thread| !thread.is_finished());
         Ok(changed)
     }
-}
-
-fn same_plugin(now: &Judges, next: &Judges, id: &str) -> bool {
-    match (now.plugin(id), next.plugin(id)) {
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-        (a, b) => a.is_none() && b.is_none(),
-    }
-}
-
-/// True when something of a pipeline differs, be it in what it refers to.
-fn touched(before: &Before<'_>, next: &Generation, pipeline: &PipelinePlan) -> bool {
-    let Some(judges) = before.judges else { return true };
-    let (old, new) = (before.plan, &next.plan);
-    let detector = |id: &Arc<str>| {
-        let plans = old.detectors.get(id).zip(new.detectors.get(id));
-        plans.is_none_or(|(a, b)| a != b || !same_plugin(judges, &next.judges, &b.plugin))
-    };
-    let decodes = |id: &Arc<str>| {
-        let plugin = new.sources.get(id).and_then(crate::config::records::decoded_by);
-        !same_component(old.sources.get(id), new.sources.get(id))
-            || plugin.is_some_and(|p| !same_plugin(judges, &next.judges, p))
-    };
-    before.pipeline != pipeline
-        || seats(pipeline).iter().any(detector)
-        || pipeline.sinks.iter().any(|id| !same_component(old.sinks.get(id), new.sinks.get(id)))
-        || pipeline
-            .records
-            .as_ref()
-            .is_some_and(|r| !same_plugin(judges, &next.judges, &r.plugin) || pipeline.sources.iter().any(decodes))
 }

@@ -1,9 +1,11 @@
 //! The threads that decode and judge. A task stays on one; each thread has its tasks' messages in the order in which they
 //! were read. In: what the reading thread hands over. Out: tasks that broke, to be made again.
 
+use super::super::gate::{Gate, Vote};
 use super::delivery::Broken;
 use super::factory::Factory;
-use super::task::{Sections, Task};
+use super::next::{NextTask, TaskFacts};
+use super::task::Task;
 use super::transaction::Transaction;
 use crate::source::kafka::{Messages, Start, TopicPartition};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -25,12 +27,23 @@ pub(super) enum ToCrew {
         task: u64,
         commit: bool,
         at_most: Duration,
-        done: Sender<Option<Sections>>,
+        done: Sender<()>,
     },
-    /// What the task knows.
-    Knows(u64, Sender<Sections>),
-    /// Tasks to come are made by this one; pipelines that it has no more end now.
-    Factory(Arc<Factory>),
+    /// What must be known of the task to make what it becomes.
+    Facts(u64, Sender<TaskFacts>),
+    /// All get ready for the next plan.
+    Prepare(Box<Preparing>),
+}
+
+/// What the tasks of a thread are to become.
+pub(super) struct Preparing {
+    /// By task.
+    pub(super) tasks: BTreeMap<u64, NextTask>,
+    /// Makes tasks from then on.
+    pub(super) factory: Arc<Factory>,
+    pub(super) vote: Sender<Vote>,
+    /// Where the word is heard.
+    pub(super) gate: Arc<Gate>,
 }
 
 /// A task to be made.
@@ -38,8 +51,6 @@ pub(super) struct Opening {
     pub(super) task: u64,
     pub(super) starts: Vec<Start>,
     pub(super) transaction: Option<Transaction>,
-    /// What the task before it knew, where no checkpoint has it.
-    pub(super) known: Option<Sections>,
     pub(super) gauges: Arc<Gauges>,
 }
 
@@ -65,8 +76,8 @@ pub(super) fn work(factory: Arc<Factory>, input: &Receiver<ToCrew>, again: &Send
     loop {
         match input.recv_timeout(LOOK) {
             Ok(ToCrew::Open(opening)) => {
-                let Opening { task, starts, transaction, known, gauges } = *opening;
-                match factory.task(starts, transaction, known, gauges.delay_ns.clone()) {
+                let Opening { task, starts, transaction, gauges } = *opening;
+                match factory.task(starts, transaction, gauges.delay_ns.clone()) {
                     Ok(made) => drop(tasks.insert(task, (made, gauges))),
                     Err(message) => drop(again.send(Again { task, broken: Broken::new("build", message) })),
                 }
@@ -83,17 +94,17 @@ pub(super) fn work(factory: Arc<Factory>, input: &Receiver<ToCrew>, again: &Send
                 }
             }
             Ok(ToCrew::Close { task, commit, at_most, done }) => {
-                let known = tasks.remove(&task).and_then(|(task, _)| task.close(commit, at_most));
+                tasks.remove(&task).into_iter().for_each(|(task, _)| task.close(commit, at_most));
                 // Who asked may have stopped waiting.
-                let _ = done.send(known);
+                let _ = done.send(());
             }
-            Ok(ToCrew::Knows(task, tell)) => {
-                let known = tasks.get_mut(&task).map(|(task, _)| task.known()).unwrap_or_default();
-                let _ = tell.send(known);
+            Ok(ToCrew::Facts(task, tell)) => {
+                tasks.get(&task).into_iter().for_each(|(task, _)| drop(tell.send(task.facts())));
             }
-            Ok(ToCrew::Factory(next)) => {
-                tasks.values_mut().for_each(|(task, _)| task.only(next.pipelines()));
-                factory = next;
+            Ok(ToCrew::Prepare(preparing)) => {
+                if let Some(next) = prepare(*preparing, &mut tasks) {
+                    factory = next;
+                }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
@@ -101,10 +112,29 @@ pub(super) fn work(factory: Arc<Factory>, input: &Receiver<ToCrew>, again: &Send
         let broken: Vec<(u64, Broken)> =
             tasks.iter_mut().filter_map(|(id, (task, _))| Some((*id, task.tend().err()?))).collect();
         for (id, broken) in broken {
-            drop(tasks.remove(&id).and_then(|(task, _)| task.close(false, Duration::ZERO)));
+            tasks.remove(&id).into_iter().for_each(|(task, _)| task.close(false, Duration::ZERO));
             // The reading thread is gone only when all ends.
             let _ = again.send(Again { task: id, broken });
         }
     }
-    tasks.into_values().for_each(|(task, _)| drop(task.close(false, Duration::ZERO)));
+    tasks.into_values().for_each(|(task, _)| task.close(false, Duration::ZERO));
+}
+
+/// Hands what tasks know to what they become, says whether that can go on with it, and waits for the word of all. It is short:
+/// what is built was built before. Gives what makes tasks from then on.
+fn prepare(preparing: Preparing, tasks: &mut BTreeMap<u64, (Task, Arc<Gauges>)>) -> Option<Arc<Factory>> {
+    let Preparing { tasks: mut next, factory, vote, gate } = preparing;
+    let ready = next.iter_mut().filter_map(|(id, next)| tasks.get_mut(id).map(|(task, _)| task.ready(next)));
+    // Who asked may have stopped waiting: then the word is no.
+    let _ = vote.send(ready.collect::<Result<Vec<_>, _>>().map(|notes| notes.concat()));
+    if !gate.wait() {
+        return None;
+    }
+    factory.begin();
+    for (id, next) in next {
+        if let Some((task, _)) = tasks.get_mut(&id) {
+            task.succeed(next);
+        }
+    }
+    Some(factory)
 }

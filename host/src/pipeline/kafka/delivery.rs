@@ -3,10 +3,11 @@
 //! broke is told so, and is made again from what is committed.
 
 use super::super::outlet::Outlet;
+use super::factory::Ways;
 use super::letters::Letters;
 use super::transaction::Transaction;
 use crate::kafka::explain;
-use crate::model::{Content, Output};
+use crate::model::Output;
 use crate::sink::worker::SinkHandle;
 use crate::source::kafka::{Context, Start, commit_now, positions};
 use crate::telemetry::SOURCE_COMMITS;
@@ -43,6 +44,8 @@ pub(super) struct Delivery {
     consumer: Arc<BaseConsumer<Context>>,
     /// All that must have delivered what came before.
     sinks: Vec<Arc<SinkHandle>>,
+    /// Of sinks that a reload took away: told when they have delivered what they were given.
+    parting: Vec<Receiver<()>>,
     /// Where decoded records go as they are.
     flows: Vec<Box<dyn Outlet>>,
     letters: Option<Arc<Letters>>,
@@ -52,6 +55,8 @@ pub(super) struct Delivery {
 
 struct Pending {
     answers: Vec<Receiver<()>>,
+    /// Of sinks that are asked no more.
+    parting: Vec<Receiver<()>>,
     starts: Vec<Start>,
     then: Then,
 }
@@ -61,18 +66,31 @@ impl Delivery {
         source: &Arc<str>,
         brokers: String,
         consumer: Arc<BaseConsumer<Context>>,
-        sinks: Vec<Arc<SinkHandle>>,
-        outlets: Vec<Box<dyn Outlet>>,
+        Ways { sinks, flows }: Ways,
         letters: Option<Arc<Letters>>,
         transaction: Option<Arc<Mutex<Transaction>>>,
     ) -> Self {
-        let flows = outlets.into_iter().filter(|o| o.content() == Content::Flows).collect();
-        Self { source: source.clone(), brokers, consumer, sinks, flows, letters, transaction, pending: None }
+        let (source, sinks) = (source.clone(), sinks.into_values().collect());
+        let (parting, pending) = (Vec::new(), None);
+        Self { source, brokers, consumer, sinks, parting, flows, letters, transaction, pending }
+    }
+
+    /// From now on outputs go there. What sinks have that are not among them is waited for before the next commit.
+    pub(super) fn succeed(&mut self, Ways { sinks, flows }: Ways) {
+        let before = std::mem::replace(&mut self.sinks, sinks.into_values().collect());
+        let gone = before.iter().filter(|b| !self.sinks.iter().any(|s| Arc::ptr_eq(b, s)));
+        self.parting.extend(gone.map(|sink| sink.barrier()));
+        self.flows = flows;
     }
 
     /// Outputs that no pipeline makes: records as they are.
     pub(super) fn forward(&mut self, output: &Output) {
         self.flows.iter_mut().for_each(|outlet| outlet.put(output.clone()));
+    }
+
+    /// Its transaction, for outlets to come.
+    pub(super) fn transaction(&self) -> Option<Arc<Mutex<Transaction>>> {
+        self.transaction.clone()
     }
 
     pub(super) fn is_transactional(&self) -> bool {
@@ -92,12 +110,13 @@ impl Delivery {
     /// Commits these positions when all that came before is delivered.
     pub(super) fn commit(&mut self, starts: Vec<Start>, then: Then) -> Result<(), Broken> {
         let answers: Vec<_> = self.sinks.iter().map(|s| s.barrier()).collect();
+        let parting = std::mem::take(&mut self.parting);
         let Some(transaction) = self.transaction.clone() else {
-            self.pending = Some(Pending { answers, starts, then });
+            self.pending = Some(Pending { answers, parting, starts, then });
             return self.tend();
         };
         let until = Instant::now() + SINKS;
-        for answer in answers {
+        for answer in answers.into_iter().chain(parting) {
             answer.recv_deadline(until).map_err(|error| {
                 let why = match error {
                     RecvTimeoutError::Timeout => "a sink outside the transaction does not answer",
@@ -128,15 +147,13 @@ impl Delivery {
     /// Looks whether what a commit waits for has happened.
     pub(super) fn tend(&mut self) -> Result<(), Broken> {
         let Some(pending) = &mut self.pending else { return Ok(()) };
-        let mut lost = false;
-        pending.answers.retain(|answer| match answer.try_recv() {
-            Ok(()) => false,
-            Err(TryRecvError::Empty) => true,
-            Err(TryRecvError::Disconnected) => {
-                lost = true;
-                false
-            }
-        });
+        // Who has gone cannot make up for it: the task begins again, and tells it to those who came after.
+        if wait(&mut pending.parting) {
+            self.pending = None;
+            self.count("failed");
+            return Err(Broken::new("sink", "a sink that a reload took away could not deliver what it had".to_owned()));
+        }
+        let lost = wait(&mut pending.answers);
         if lost {
             self.pending = None;
             self.count("failed");
@@ -144,7 +161,9 @@ impl Delivery {
             tracing::error!(component_id = &*self.source, "{why}");
             return Ok(());
         }
-        let delivered = pending.answers.is_empty() && self.letters.as_ref().is_none_or(|l| l.are_delivered());
+        let delivered = pending.answers.is_empty()
+            && pending.parting.is_empty()
+            && self.letters.as_ref().is_none_or(|l| l.are_delivered());
         if delivered && let Some(Pending { starts, then, .. }) = self.pending.take() {
             match commit_now(&self.consumer, &positions(&starts)) {
                 Ok(()) => {
@@ -179,6 +198,20 @@ impl Delivery {
     pub(super) fn count(&self, outcome: &'static str) {
         counter!(SOURCE_COMMITS, "component_id" => self.source.to_string(), "outcome" => outcome).increment(1);
     }
+}
+
+/// Looks who has answered; true: one never will.
+fn wait(answers: &mut Vec<Receiver<()>>) -> bool {
+    let mut lost = false;
+    answers.retain(|answer| match answer.try_recv() {
+        Ok(()) => false,
+        Err(TryRecvError::Empty) => true,
+        Err(TryRecvError::Disconnected) => {
+            lost = true;
+            false
+        }
+    });
+    lost
 }
 
 fn lock(transaction: &Arc<Mutex<Transaction>>) -> MutexGuard<'_, Transaction> {

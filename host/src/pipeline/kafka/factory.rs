@@ -1,7 +1,7 @@
 //! Makes tasks: everything that a partition's pipelines need, each time it begins.
 
-use super::super::assemble::Shop;
-use super::super::gate::Vote;
+use super::super::assemble::{BuiltPipeline, Shop};
+use super::super::build::Problem;
 use super::super::outlet::{Outlet, Patient};
 use super::super::reading::Reading;
 use super::super::shadow::Shadows;
@@ -10,10 +10,10 @@ use super::lane::Lane;
 use super::letters::{DeadLetters, Post};
 use super::outlet::InTransaction;
 use super::plan::LogParts;
-use super::task::{Parts, Sections, Task};
+use super::task::{Parts, Task};
 use super::transaction::{Transaction, TransactionSettings};
-use crate::config::OnStateMismatch;
-use crate::model::{Handover, PlanDigest};
+use crate::config::PipelinePlan;
+use crate::model::Content;
 use crate::sink::worker::SinkHandle;
 use crate::source::kafka::{Context, Start, TopicPartition};
 use rdkafka::consumer::BaseConsumer;
@@ -48,31 +48,6 @@ impl Factory {
             panicked: self.panicked.clone(),
             shadows: self.shadows.clone(),
         }
-    }
-
-    /// Whether its detectors can go on with what those of a task know. Err: the reason of one that cannot, and must.
-    pub(super) fn tries(&self, known: &Sections) -> Vote {
-        let mut notes = Vec::new();
-        for id in &self.parts.pipelines {
-            let plan = &self.parts.plan;
-            let Some(pipeline) = plan.pipelines.get(id).filter(|p| !p.is_forward()) else { continue };
-            let detectors = self.parts.judges.all_detectors(plan, pipeline);
-            let detectors = detectors.map_err(|p| p.into_iter().map(|p| p.message).collect::<Vec<_>>().join("; "))?;
-            for mut detector in detectors {
-                let Some(memory) = known.get(&format!("{id}/detector/{}", detector.id())) else { continue };
-                let Err(error) = detector.restore(memory) else { continue };
-                let resets =
-                    plan.detectors.get(detector.id()).is_some_and(|d| d.on_state_mismatch == OnStateMismatch::Reset);
-                let text = format!("detector `{}` of pipeline `{id}`", detector.id());
-                if !resets {
-                    detector.count_handover(Handover::Refused);
-                    return Err(format!("{text} cannot go on with what its predecessor knew: {error}"));
-                }
-                detector.count_handover(Handover::Reset);
-                notes.push(format!("{text} begins anew: {error}"));
-            }
-        }
-        Ok(notes)
     }
 
     pub(super) fn source(&self) -> &Arc<str> {
@@ -118,47 +93,77 @@ impl Factory {
         }
     }
 
+    /// Its plan is in force: events say so from here on.
+    pub(super) fn begin(&self) {
+        self.parts.digest.set(self.parts.plan.digest.as_str().into());
+    }
+
+    pub(super) fn pipeline(&self, id: &Arc<str>) -> Result<&PipelinePlan, String> {
+        self.parts.plan.pipelines.get(id).ok_or_else(|| format!("there is no pipeline {id:?}"))
+    }
+
+    pub(super) fn shop(&self) -> Shop<'_> {
+        let LogParts { plan, judges, digest, .. } = &self.parts;
+        Shop { plan, judges: Some(judges), live: false, store: None, digest: Some(digest) }
+    }
+
+    pub(super) fn reading(&self) -> Result<Reading, String> {
+        let decode = &self.parts.config.decode;
+        Reading::new(Some(&self.parts.judges), &self.source, decode).map_err(|e| e.to_string())
+    }
+
+    /// Where a pipeline's outputs go. Records as they are leave the task itself, once, whatever pipelines do.
+    pub(super) fn outlets(
+        &self,
+        pipeline: &PipelinePlan,
+        transaction: Option<&Arc<Mutex<Transaction>>>,
+        ways: &mut Ways,
+    ) -> Result<Vec<Box<dyn Outlet>>, String> {
+        let mut told = Vec::new();
+        for sink in &pipeline.sinks {
+            let outlet: Box<dyn Outlet> =
+                if let Some((config, transaction)) = self.parts.in_transaction.get(sink).zip(transaction) {
+                    let digest = self.parts.digest.clone();
+                    Box::new(InTransaction::new(sink, config, digest, transaction.clone())?)
+                } else if let Some(handle) = self.sinks.get(sink) {
+                    ways.sinks.insert(sink.clone(), handle.clone());
+                    Box::new(Patient { sink: handle.clone(), stop: self.stop.clone() })
+                } else {
+                    continue;
+                };
+            if outlet.content() == Content::Flows {
+                ways.flows.push(outlet);
+            } else if !pipeline.is_forward() {
+                told.push(outlet);
+            }
+        }
+        Ok(told)
+    }
+
+    /// A pipeline that begins.
+    pub(super) fn lane(&self, pipeline: &PipelinePlan, told: Vec<Box<dyn Outlet>>) -> Result<NewLane, String> {
+        let built = self.shop().pipeline(pipeline, None, None).map_err(said)?;
+        built.facts.compared.iter().for_each(|compared| self.shadows.add(compared));
+        let settled = self.parts.settled.get(&pipeline.id).cloned().unwrap_or_default();
+        Ok(NewLane { built, told, settled })
+    }
+
     /// A task that begins there.
     pub(super) fn task(
         &self,
         starts: Vec<Start>,
         transaction: Option<Transaction>,
-        known: Option<Sections>,
         delay_ns: Arc<AtomicU64>,
     ) -> Result<Task, String> {
         let transaction = transaction.map(|t| Arc::new(Mutex::new(t)));
-        let reading = Reading::new(Some(&self.parts.judges), &self.source, &self.parts.config.decode)
-            .map_err(|e| e.to_string())?;
         let nexts: Vec<i64> = starts.iter().map(|s| s.next).collect();
-        let (mut lanes, mut flows) = (Vec::new(), Vec::new());
-        let mut waited_for: BTreeMap<Arc<str>, Arc<SinkHandle>> = BTreeMap::new();
+        let (mut lanes, mut ways) = (Vec::new(), Ways::default());
         for id in &self.parts.pipelines {
-            let pipeline = self.parts.plan.pipelines.get(id).ok_or_else(|| format!("there is no pipeline {id:?}"))?;
-            let mut outlets: Vec<Box<dyn Outlet>> = Vec::new();
-            for sink in &pipeline.sinks {
-                if let Some((config, transaction)) = self.parts.in_transaction.get(sink).zip(transaction.as_ref()) {
-                    let digest = PlanDigest::from(self.parts.plan.digest.as_str());
-                    outlets.push(Box::new(InTransaction::new(sink, config, digest, transaction.clone())?));
-                } else if let Some(handle) = self.sinks.get(sink) {
-                    waited_for.insert(sink.clone(), handle.clone());
-                    outlets.push(Box::new(Patient { sink: handle.clone(), stop: self.stop.clone() }));
-                }
+            let pipeline = self.pipeline(id)?;
+            let told = self.outlets(pipeline, transaction.as_ref(), &mut ways)?;
+            if !pipeline.is_forward() {
+                lanes.push(self.lane(pipeline, told)?.at(&nexts));
             }
-            if pipeline.is_forward() {
-                flows.extend(outlets);
-                continue;
-            }
-            let shop = Shop { plan: &self.parts.plan, judges: Some(&self.parts.judges), live: false, store: None };
-            let built = shop
-                .pipeline(pipeline, None, None)
-                .map_err(|problems| problems.into_iter().map(|p| p.message).collect::<Vec<_>>().join("; "))?;
-            built.facts.compared.iter().for_each(|compared| self.shadows.add(compared));
-            // Records as they are leave the task itself, once, whatever pipelines do.
-            let (forwarded, told): (Vec<_>, Vec<_>) =
-                outlets.into_iter().partition(|o| o.content() == crate::model::Content::Flows);
-            flows.extend(forwarded);
-            let settled = self.parts.settled.get(id).cloned().unwrap_or_default();
-            lanes.push(Lane::new(built, told, settled, &nexts));
         }
         let letters = self.parts.config.dead_letter_topic.as_ref().and_then(|topic| {
             let post = match (&transaction, &self.parts.letters) {
@@ -172,23 +177,49 @@ impl Factory {
             &self.source,
             crate::kafka::brokers(&self.parts.config.brokers),
             self.consumer.clone(),
-            waited_for.into_values().collect(),
-            flows,
+            ways,
             if transaction.is_some() { None } else { self.parts.letters.clone() },
             transaction,
         );
         Ok(Task::resume(Parts {
             source: self.source.clone(),
             starts,
-            known,
-            reading,
+            reading: self.reading()?,
             lanes,
             delivery,
             letters,
             store: self.parts.store.clone(),
-            plan_digest: Arc::from(self.parts.plan.digest.as_str()),
+            plan_digest: self.parts.digest.clone(),
             every: Duration::from_millis(self.parts.config.commit_interval_ms.max(10)),
             delay_ns,
         }))
     }
+}
+
+/// Where a task's outputs go, besides those of its pipelines' own.
+#[derive(Default)]
+pub(super) struct Ways {
+    /// Sinks that must have delivered before positions are committed.
+    pub(super) sinks: BTreeMap<Arc<str>, Arc<SinkHandle>>,
+    /// Where decoded records go as they are.
+    pub(super) flows: Vec<Box<dyn Outlet>>,
+}
+
+/// A pipeline that is to begin.
+pub(super) struct NewLane {
+    built: BuiltPipeline,
+    told: Vec<Box<dyn Outlet>>,
+    settled: Arc<AtomicU64>,
+}
+
+impl NewLane {
+    /// At these positions.
+    pub(super) fn at(self, nexts: &[i64]) -> Lane {
+        Lane::new(self.built, self.told, self.settled, nexts)
+    }
+}
+
+/// Problems in one line.
+pub(super) fn said(problems: Vec<Problem>) -> String {
+    problems.into_iter().map(|p| p.message).collect::<Vec<_>>().join("; ")
 }

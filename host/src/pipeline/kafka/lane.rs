@@ -2,22 +2,27 @@
 //! lies in the partitions and on nothing else, so that a restart anywhere can repeat it. In: batches with their positions.
 //! Out: outputs to the outlets, and from which position on everything could be made again.
 
-use super::super::assemble::BuiltPipeline;
+use super::super::assemble::{BuiltPipeline, Facts};
 use super::super::desk::{Desk, DeskParts};
+use super::super::gate::Vote;
 use super::super::grouping::Placed;
+use super::super::next::NextPipeline;
 use super::super::outlet::Outlet;
 use super::super::router::Meters;
-use super::super::worker::Worker;
+use super::super::worker::{Judged, Worker};
+use crate::config::PipelinePlan;
 use crate::detect::Detector;
 use crate::features::catalogue;
 use crate::model::Batch;
-use crate::window::{Backlog, Ingest, Partition};
+use crate::plugin::FrameScorer;
+use crate::window::{Backlog, Close, Ingest, Partition};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 pub(super) struct Lane {
-    id: Arc<str>,
+    plan: PipelinePlan,
+    facts: Facts,
     ingest: Ingest,
     worker: Worker,
     desk: Desk,
@@ -25,7 +30,19 @@ pub(super) struct Lane {
     /// By the partition's number in the task.
     backlogs: Vec<Backlog>,
     seq: u64,
-    window_ns: u64,
+}
+
+/// What must be known of a lane to make what it becomes.
+pub(super) struct Known {
+    pub(super) facts: Facts,
+    pub(super) scorer: Arc<FrameScorer>,
+}
+
+/// What a lane becomes at a reload.
+pub(super) struct NextLane {
+    pub(super) plan: PipelinePlan,
+    pub(super) becomes: NextPipeline,
+    pub(super) facts: Facts,
 }
 
 impl Lane {
@@ -53,23 +70,52 @@ impl Lane {
         Self {
             ingest: Ingest::of_log(plan.window, catalogue::needs(&plan.features)),
             meters: Meters::new(&plan.id),
-            id: plan.id,
+            plan,
+            facts: built.facts,
             worker,
             desk,
             backlogs: starts.iter().map(|next| Backlog::new(*next)).collect(),
             seq: 0,
-            window_ns: plan.window.size_ns,
         }
     }
 
-    /// Event time waits until a partition has said something.
-    pub(super) fn expect(&mut self, partition: &Partition) {
-        self.ingest.expect(partition);
+    /// Event time waits until each partition has said something.
+    pub(super) fn expect(&mut self, source: &Arc<str>) {
+        (0..self.backlogs.len()).for_each(|number| self.ingest.expect(&(source.clone(), number as u32)));
     }
 
     /// Pipeline id.
     pub(super) fn id(&self) -> &Arc<str> {
-        &self.id
+        &self.plan.id
+    }
+
+    /// See [`Known`].
+    pub(super) fn known(&self) -> Known {
+        Known { facts: self.facts.clone(), scorer: self.worker.panel.scorer.clone() }
+    }
+
+    /// Hands what it knows to what it becomes.
+    pub(super) fn ready(&mut self, next: &mut NextLane) -> Vote {
+        next.becomes.workers.first_mut().map_or_else(|| Ok(Vec::new()), |worker| self.worker.ready(worker))
+    }
+
+    /// Becomes what was made ready, at these positions of its partitions. Windows of another kind begin here: those that are
+    /// open go as far as they have come, and nothing before is needed again.
+    pub(super) fn succeed(&mut self, next: NextLane, positions: &[i64], source: &Arc<str>) {
+        let NextLane { plan, becomes: NextPipeline { mut workers, desk, ingest, fresh, gate: _ }, facts } = next;
+        if ingest.is_some() {
+            self.ingest.close_all().iter().for_each(|order| self.order(order));
+            self.publish();
+            self.ingest = Ingest::of_log(plan.window, catalogue::needs(&plan.features));
+            self.meters.begin_anew();
+            self.backlogs = positions.iter().map(|next| Backlog::new(*next)).collect();
+            self.expect(source);
+        }
+        self.seq += 1;
+        fresh.iter().for_each(|timeline| timeline.start_at(self.seq));
+        workers.pop().into_iter().for_each(|next| self.worker.succeed(next));
+        self.desk.take(Judged { seq: self.seq, next: Some(Box::new(desk)), ..Judged::default() });
+        (self.plan, self.facts) = (plan, facts);
     }
 
     /// Records of the positions `first..next` of a partition.
@@ -103,11 +149,13 @@ impl Lane {
     }
 
     fn close(&mut self) {
-        for order in self.ingest.close() {
-            self.seq += 1;
-            let judged = self.worker.close(self.seq, &order);
-            self.desk.take(judged);
-        }
+        self.ingest.close().iter().for_each(|order| self.order(order));
+    }
+
+    fn order(&mut self, order: &Close) {
+        self.seq += 1;
+        let judged = self.worker.close(self.seq, order);
+        self.desk.take(judged);
     }
 
     /// The configuration has it no more.
@@ -147,12 +195,12 @@ impl Lane {
         let (tracker, followers) = self.desk.state();
         for (name, bytes) in [("incidents", tracker.save()), ("levels", levels), ("tails", followers.save())] {
             if !bytes.is_empty() {
-                out.insert(format!("{}/{name}", self.id), bytes);
+                out.insert(format!("{}/{name}", self.plan.id), bytes);
             }
         }
         for seat in &mut self.worker.panel.seats {
             if let Some(memory) = seat.detector.save() {
-                out.insert(format!("{}/detector/{}", self.id, seat.detector.id()), memory);
+                out.insert(format!("{}/detector/{}", self.plan.id, seat.detector.id()), memory);
             }
         }
     }
@@ -160,6 +208,11 @@ impl Lane {
     /// Goes on behind `boundary_ns` with what was saved there.
     pub(super) fn restore(&mut self, boundary_ns: Option<u64>, saved: &BTreeMap<String, Vec<u8>>) {
         self.restore_parts(boundary_ns, saved);
+        self.begin();
+    }
+
+    /// Begins, knowing nothing.
+    pub(super) fn begin(&mut self) {
         self.desk.begin_shadow();
     }
 
@@ -167,27 +220,27 @@ impl Lane {
         if let Some(boundary_ns) = boundary_ns {
             self.ingest.resume(boundary_ns);
         }
-        let section = |name: &str| saved.get(&format!("{}/{name}", self.id));
+        let section = |name: &str| saved.get(&format!("{}/{name}", self.plan.id));
         let (tracker, followers) = self.desk.state();
         let restored = [
             ("incidents", section("incidents").map(|bytes| tracker.restore(bytes).map_err(|e| e.to_string()))),
             ("levels", section("levels").map(|bytes| self.worker.grouping.restore(bytes))),
         ];
-        tracker.expect_windows_of(self.window_ns);
+        tracker.expect_windows_of(self.plan.window.size_ns);
         for (what, result) in restored {
             if let Some(Err(error)) = result {
-                tracing::error!(pipeline = &*self.id, "the {what} of the checkpoint are not used: {error}");
+                tracing::error!(pipeline = &*self.plan.id, "the {what} of the checkpoint are not used: {error}");
             }
         }
-        let memory = |d: &dyn Detector| saved.get(&format!("{}/detector/{}", self.id, d.id())).cloned();
+        let memory = |d: &dyn Detector| saved.get(&format!("{}/detector/{}", self.plan.id, d.id())).cloned();
         let memories: Vec<_> = self.worker.panel.seats.iter().map(|s| memory(&*s.detector)).collect();
-        self.worker.panel.restore(&self.id, memories);
+        self.worker.panel.restore(&self.plan.id, memories);
         match section("tails").map(|bytes| followers.restore(bytes)) {
-            Some(Ok(skipped)) => skipped
-                .iter()
-                .for_each(|why| tracing::warn!(pipeline = &*self.id, "a tail of the checkpoint is not used: {why}")),
+            Some(Ok(skipped)) => skipped.iter().for_each(|why| {
+                tracing::warn!(pipeline = &*self.plan.id, "a tail of the checkpoint is not used: {why}")
+            }),
             Some(Err(error)) => {
-                tracing::error!(pipeline = &*self.id, "the tails of the checkpoint are not used: {error}");
+                tracing::error!(pipeline = &*self.plan.id, "the tails of the checkpoint are not used: {error}");
             }
             None => {}
         }

@@ -2,13 +2,14 @@
 //! and `validate` asks the brokers.
 
 use super::super::build::{BuildError, BuiltLog, Problem};
+use super::super::differs::{same_decoder, touched};
 use super::super::judges::Judges;
 use super::letters::Letters;
 use super::transaction::TransactionSettings;
 use crate::checkpoint::Store;
-use crate::config::diff::same_component;
 use crate::config::{Component, PipelinePlan, Plan, code};
 use crate::kafka::{SettingsError, client, explain};
+use crate::model::PlanDigest;
 use crate::sink;
 use crate::sink::kafka::KafkaSinkConfig;
 use crate::source::kafka::{DEF, Feed, KafkaConfig};
@@ -147,24 +148,11 @@ pub(in crate::pipeline) fn unreachable_sinks(plan: &Plan, which: &dyn Fn(&Arc<st
     sinks(plan).filter(|(component, _)| which(&component.id)).flat_map(one).collect()
 }
 
-/// True when the pipelines of a source have to be made anew: something differs that they are made of.
-pub(in crate::pipeline) fn is_touched(
-    old: &Plan,
-    new: &Plan,
-    source: &Arc<str>,
-    same_plugin: &dyn Fn(&str) -> bool,
-) -> bool {
-    let of = |plan: &Plan| -> Vec<PipelinePlan> { readers(plan, source).cloned().collect() };
-    let decodes = new.sources.get(source).and_then(crate::config::records::decoded_by);
-    let detector = |id: &Arc<str>| {
-        old.detectors.get(id) != new.detectors.get(id) || new.detectors.get(id).is_some_and(|d| !same_plugin(&d.plugin))
-    };
-    let pipeline = |p: &PipelinePlan| {
-        super::super::judges::seats(p).iter().any(detector)
-            || p.sinks.iter().any(|id| !same_component(old.sinks.get(id), new.sinks.get(id)))
-            || p.records.as_ref().is_some_and(|r| !same_plugin(&r.plugin))
-    };
-    of(old) != of(new) || decodes.is_some_and(|plugin| !same_plugin(plugin)) || of(new).iter().any(pipeline)
+/// True when the pipelines of a source are others than before, or mean something else.
+pub(in crate::pipeline) fn is_touched(was: (&Plan, &Judges), is: (&Plan, &Judges), source: &Arc<str>) -> bool {
+    let ids = |plan: &Plan| -> Vec<Arc<str>> { readers(plan, source).map(|p| p.id.clone()).collect() };
+    let differs = |p: &PipelinePlan| was.0.pipelines.get(&p.id).is_none_or(|old| touched(old, was, is, p));
+    ids(was.0) != ids(is.0) || !same_decoder(was, is, source) || readers(is.0, source).any(differs)
 }
 
 fn ask<'t>(
@@ -216,14 +204,35 @@ pub(in crate::pipeline) fn build(
 ) -> Result<BuiltLog, BuildError> {
     let config: KafkaConfig = component.config().map_err(|e| BuildError::Input(e.to_string()))?;
     let feed = Feed::open(&component.id, &config).map_err(|e| BuildError::Input(e.to_string()))?;
-    Ok(BuiltLog { feed, parts: parts(plan, component, judges)? })
+    let letters = (config.dead_letter_topic.is_some() && !config.exactly_once)
+        .then(|| Letters::new(&component.id, &settings(&config)))
+        .transpose()
+        .map_err(|e| BuildError::Input(format!("source {:?}: {e}", component.id)))?;
+    let store = plan.engine.state_dir.as_ref().map(|dir| Store::open(&dir.join("checkpoints"))).transpose();
+    let store = store.map_err(|e| BuildError::Input(format!("engine.state_dir: {e}")))?;
+    let parts = LogParts {
+        source: component.id.clone(),
+        config,
+        plan: Arc::new(plan.clone()),
+        pipelines: Vec::new(),
+        settled: BTreeMap::new(),
+        judges: judges.clone(),
+        in_transaction: BTreeMap::new(),
+        letters: letters.map(Arc::new),
+        store: store.map(Arc::new),
+        digest: PlanDigest::from(plan.digest.as_str()),
+        back: false,
+    };
+    Ok(BuiltLog { feed, parts: parts.succeed(plan, judges, false) })
 }
 
 /// What it takes to make the pipelines of a source each time that a partition begins.
+#[derive(Clone)]
 pub(in crate::pipeline) struct LogParts {
+    source: Arc<str>,
     pub(in crate::pipeline) config: KafkaConfig,
     /// With one window worker: a task is one thread's.
-    pub(in crate::pipeline) plan: Plan,
+    pub(in crate::pipeline) plan: Arc<Plan>,
     /// Pipelines that read the source.
     pub(in crate::pipeline) pipelines: Vec<Arc<str>>,
     /// Of each, windows that its tasks have settled, all together.
@@ -233,39 +242,45 @@ pub(in crate::pipeline) struct LogParts {
     pub(in crate::pipeline) in_transaction: BTreeMap<Arc<str>, KafkaSinkConfig>,
     pub(in crate::pipeline) letters: Option<Arc<Letters>>,
     pub(in crate::pipeline) store: Option<Arc<Store>>,
+    /// What events say: one cell for all of the source, also where the next plan changes nothing of it.
+    pub(in crate::pipeline) digest: PlanDigest,
+    /// The plan was in force before the one that is left.
+    pub(in crate::pipeline) back: bool,
 }
 
-/// See [`LogParts`].
-pub(in crate::pipeline) fn parts(
-    plan: &Plan,
-    component: &Component,
-    judges: &Arc<Judges>,
-) -> Result<LogParts, BuildError> {
-    let config: KafkaConfig = component.config().map_err(|e| BuildError::Input(e.to_string()))?;
-    let settings = settings(&config);
-    let letters = (config.dead_letter_topic.is_some() && !config.exactly_once)
-        .then(|| Letters::new(&component.id, &settings))
-        .transpose()
-        .map_err(|e| BuildError::Input(format!("source {:?}: {e}", component.id)))?;
-    let store = plan.engine.state_dir.as_ref().map(|dir| Store::open(&dir.join("checkpoints"))).transpose();
-    let store = store.map_err(|e| BuildError::Input(format!("engine.state_dir: {e}")))?;
-    let mut plan = plan.clone();
-    plan.engine.window_workers = 1;
-    let in_transaction: BTreeMap<Arc<str>, KafkaSinkConfig> = if config.exactly_once {
-        sinks(&plan).map(|(c, config)| (c.id.clone(), config)).collect()
-    } else {
-        BTreeMap::new()
-    };
-    Ok(LogParts {
-        settled: readers(&plan, &component.id).map(|p| (p.id.clone(), Arc::default())).collect(),
-        pipelines: readers(&plan, &component.id).map(|p| p.id.clone()).collect(),
-        config,
-        judges: judges.clone(),
-        in_transaction,
-        letters: letters.map(Arc::new),
-        store: store.map(Arc::new),
-        plan,
-    })
+impl LogParts {
+    /// The same source under the next plan.
+    pub(in crate::pipeline) fn succeed(&self, plan: &Plan, judges: &Arc<Judges>, back: bool) -> Self {
+        let mut plan = plan.clone();
+        plan.engine.window_workers = 1;
+        let in_transaction = if self.config.exactly_once {
+            sinks(&plan).map(|(c, config)| (c.id.clone(), config)).collect()
+        } else {
+            BTreeMap::new()
+        };
+        let ids = || readers(&plan, &self.source).map(|p| p.id.clone());
+        let settled = |id: Arc<str>| (id.clone(), self.settled.get(&id).cloned().unwrap_or_default());
+        Self {
+            pipelines: ids().collect(),
+            settled: ids().map(settled).collect(),
+            in_transaction,
+            judges: judges.clone(),
+            plan: Arc::new(plan),
+            back,
+            ..self.clone()
+        }
+    }
+
+    /// True when a pipeline means something else than it did there.
+    pub(super) fn differs_from(&self, was: &Self, pipeline: &PipelinePlan) -> bool {
+        let old = was.plan.pipelines.get(&pipeline.id);
+        old.is_none_or(|old| touched(old, (&was.plan, &was.judges), (&self.plan, &self.judges), pipeline))
+    }
+
+    /// True when messages are decoded by the same plugin as there, or by none.
+    pub(super) fn decodes_as(&self, was: &Self) -> bool {
+        same_decoder((&was.plan, &was.judges), (&self.plan, &self.judges), &self.source)
+    }
 }
 
 /// What a producer of the source's own is made of.

@@ -3,15 +3,15 @@
 
 use super::super::gate::{Gate, Vote};
 use super::committed::Committed;
-use super::crew::{Again, Gauges, Opening, ToCrew, work};
+use super::crew::{Again, Gauges, Opening, Preparing, ToCrew, work};
 use super::factory::Factory;
+use super::next::NextTask;
 use super::plan::LogParts;
-use super::task::Sections;
 use super::transaction::{Transaction, TransactionError};
 use crate::sink::worker::SinkHandle;
 use crate::source::kafka::{Event, Feed, Start, TopicPartition};
 use crate::telemetry::{SOURCE_PARTITIONS, SOURCE_PAUSED, SOURCE_POSITIONS_GONE, SOURCE_REBUILDS, WATERMARK_DELAY};
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use metrics::{counter, gauge};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,19 +25,17 @@ const LAST_COMMIT: Duration = Duration::from_secs(20);
 const STOPPING: Duration = Duration::from_secs(8);
 /// Pause before something that failed at the brokers is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// A task is asked what it knows, and waited for so long.
+/// Tasks that are asked at a reload are waited for so long.
 const KNOWS: Duration = Duration::from_secs(5);
 /// How often gauges are set.
 const GAUGES: Duration = Duration::from_millis(500);
 
-/// Other pipelines over the same session: made anew from the committed positions, as after every restart.
+/// Other pipelines over the same session.
 pub(in crate::pipeline) struct Renew {
     pub(in crate::pipeline) parts: LogParts,
     /// Sinks that have a queue.
     pub(in crate::pipeline) sinks: BTreeMap<Arc<str>, Arc<SinkHandle>>,
     pub(in crate::pipeline) gate: Arc<Gate>,
-    /// Told when they run.
-    pub(in crate::pipeline) done: Sender<()>,
 }
 
 /// A task as the reading thread sees it.
@@ -47,9 +45,6 @@ struct Ref {
     gauges: Arc<Gauges>,
     paused: bool,
 }
-
-/// What tasks knew, by their partitions.
-type Known = BTreeMap<Vec<TopicPartition>, Sections>;
 
 struct Reader {
     feed: Feed,
@@ -153,35 +148,43 @@ impl Reader {
         self.show();
     }
 
-    /// The pipelines of the next plan take over, if all of them can go on with what the present ones know.
+    /// The pipelines of the next plan take over, if all of them can go on with what the present ones know. Built here, while the
+    /// crew goes on; who shares the source with those that change does not notice.
     fn renew(&mut self, renew: Renew) {
-        let Renew { parts, sinks, gate, done } = renew;
+        let Renew { parts, sinks, gate } = renew;
         let next = Arc::new(self.factory.succeed(parts, sinks));
-        let mut vote: Vote = Ok(Vec::new());
+        gate.vote(self.prepare(&next, &gate));
+        if gate.wait() {
+            self.factory = next;
+        }
+    }
+
+    fn prepare(&self, next: &Arc<Factory>, gate: &Arc<Gate>) -> Vote {
+        let mut threads: Vec<BTreeMap<u64, NextTask>> = self.crew.iter().map(|_| BTreeMap::new()).collect();
         for (id, task) in &self.tasks {
             let (tell, told) = bounded(1);
-            let _ = self.crew[task.thread].send(ToCrew::Knows(*id, tell));
-            let known = told.recv_timeout(KNOWS).map_err(|_| "a task does not say what it knows".to_owned());
-            match known.and_then(|known| next.tries(&known)) {
-                Ok(more) => vote.iter_mut().for_each(|notes| notes.extend(more.iter().cloned())),
-                Err(why) => vote = vote.and(Err(why)),
-            }
+            let _ = self.crew[task.thread].send(ToCrew::Facts(*id, tell));
+            let facts = match told.recv_timeout(KNOWS) {
+                Ok(facts) => facts,
+                // It broke, and is made again, by the factory of that time.
+                Err(RecvTimeoutError::Disconnected) => continue,
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(format!("source `{}` is too far behind to change now", self.factory.source()));
+                }
+            };
+            threads[task.thread].insert(*id, next.next_task(&self.factory, facts, gate)?);
         }
-        gate.vote(vote);
-        if !gate.wait() {
-            return;
+        let (vote, votes) = unbounded();
+        for (thread, tasks) in self.crew.iter().zip(threads) {
+            let preparing = Preparing { tasks, factory: next.clone(), vote: vote.clone(), gate: gate.clone() };
+            let _ = thread.send(ToCrew::Prepare(Box::new(preparing)));
         }
-        let groups: Vec<Vec<TopicPartition>> = self.tasks.values().map(|t| t.partitions.clone()).collect();
-        for thread in &self.crew {
-            let _ = thread.send(ToCrew::Factory(next.clone()));
+        let mut notes = Vec::new();
+        for _ in &self.crew {
+            let late = |_| format!("source `{}` is too far behind to change now", self.factory.source());
+            notes.extend(votes.recv_timeout(KNOWS).map_err(late)??);
         }
-        let ids: Vec<u64> = self.tasks.keys().copied().collect();
-        let known = self.close(&ids, true, LAST_COMMIT);
-        self.factory = next;
-        if !groups.is_empty() {
-            self.open_with(groups, true, known);
-        }
-        let _ = done.send(());
+        Ok(notes)
     }
 
     /// Partitions are ours. What shares windows begins together: those that flow already go back to where all can begin.
@@ -241,11 +244,6 @@ impl Reader {
     /// Makes a task of each group of partitions, from the committed positions on. Tries until it succeeds or the engine
     /// stops. The group of consumers waits for one answer to what it gave, also where it gave nothing.
     fn open(&mut self, groups: Vec<Vec<TopicPartition>>, flowing: bool) {
-        self.open_with(groups, flowing, BTreeMap::new());
-    }
-
-    /// The same, with what the tasks before knew.
-    fn open_with(&mut self, groups: Vec<Vec<TopicPartition>>, flowing: bool, known: Known) {
         let mut transactions: Vec<Option<Transaction>> = groups.iter().map(|_| None).collect();
         let all: Vec<TopicPartition> = groups.iter().flatten().cloned().collect();
         while !self.stop.load(Ordering::Relaxed) {
@@ -256,7 +254,7 @@ impl Reader {
             }
             let committed = if all.is_empty() { Ok(Vec::new()) } else { self.feed.committed(&all) };
             match committed {
-                Ok(starts) => return self.begin(&groups, transactions, &starts, flowing, known),
+                Ok(starts) => return self.begin(&groups, transactions, &starts, flowing),
                 Err(error) => {
                     self.feed.trouble(&error, "asking for the committed positions");
                     std::thread::sleep(AGAIN);
@@ -298,7 +296,6 @@ impl Reader {
         transactions: Vec<Option<Transaction>>,
         starts: &[Start],
         flowing: bool,
-        mut known: Known,
     ) {
         for (partitions, transaction) in groups.iter().zip(transactions) {
             self.last_task += 1;
@@ -307,8 +304,7 @@ impl Reader {
             // A partition comes back to the thread it was on.
             let thread = partitions.first().map_or(0, |at| at.partition.unsigned_abs() as usize) % self.crew.len();
             let gauges = Arc::new(Gauges::default());
-            let known = known.remove(partitions);
-            let opening = Opening { task, starts: theirs, transaction, known, gauges: gauges.clone() };
+            let opening = Opening { task, starts: theirs, transaction, gauges: gauges.clone() };
             let _ = self.crew[thread].send(ToCrew::Open(Box::new(opening)));
             self.tasks.insert(task, Ref { thread, partitions: partitions.clone(), gauges, paused: false });
         }
@@ -324,27 +320,24 @@ impl Reader {
         self.close(&ids, commit, at_most);
     }
 
-    /// Ends tasks and waits for their last commits. Gives what they knew, where no checkpoint keeps it.
-    fn close(&mut self, ids: &[u64], commit: bool, at_most: Duration) -> Known {
+    /// Ends tasks and waits for their last commits.
+    fn close(&mut self, ids: &[u64], commit: bool, at_most: Duration) {
         let mut waiting = Vec::new();
         for id in ids {
             let Some(task) = self.tasks.remove(id) else { continue };
             let (done, wait) = bounded(1);
             let _ = self.crew[task.thread].send(ToCrew::Close { task: *id, commit, at_most, done });
-            waiting.push((task.partitions, wait));
+            waiting.push(wait);
         }
         let until = Instant::now() + at_most + Duration::from_secs(2);
-        let mut all = Known::new();
-        for (partitions, wait) in waiting {
-            match wait.recv_deadline(until) {
-                Ok(known) => all.extend(known.map(|known| (partitions, known))),
-                Err(_) => tracing::warn!(
+        for wait in waiting {
+            if wait.recv_deadline(until).is_err() {
+                tracing::warn!(
                     component_id = &**self.factory.source(),
                     "a task does not end in time; its windows are made again from the committed positions"
-                ),
+                );
             }
         }
-        all
     }
 
     /// Positions are not there any more: retention was shorter than the time away, or a topic was made anew.

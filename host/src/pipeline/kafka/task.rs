@@ -1,15 +1,17 @@
 //! What is done with the partitions of one task: decoding, all pipelines of the source, positions. On one thread; the same
 //! messages always give the same outputs. In: messages, quiet times. Out: outputs, dead letters, committed positions.
 
+use super::super::gate::Vote;
 use super::super::reading::{Reading, RowReader};
 use super::committed::Committed;
 use super::delivery::{Broken, Delivery};
 use super::lane::Lane;
 use super::letters::DeadLetters;
+use super::next::{NextTask, TaskFacts};
 use crate::checkpoint::{Checkpoint, CheckpointError, Position, Store};
 use crate::decode::DecodeStats;
 use crate::model::time::now_ns;
-use crate::model::{Batch, FlowBatch, Frame, Output};
+use crate::model::{Batch, FlowBatch, Frame, Output, PlanDigest};
 use crate::source::kafka::{Messages, Start, TopicPartition};
 use crate::telemetry::SOURCE_REFUSED;
 use metrics::counter;
@@ -27,7 +29,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
 
 /// What a task knows, by name.
-pub(super) type Sections = BTreeMap<String, Vec<u8>>;
+type Sections = BTreeMap<String, Vec<u8>>;
 
 /// One partition of a task.
 struct Part {
@@ -46,7 +48,7 @@ pub(super) struct Task {
     delivery: Delivery,
     letters: Option<DeadLetters>,
     checkpoints: Option<Checkpoints>,
-    plan_digest: Arc<str>,
+    plan_digest: PlanDigest,
     /// What was committed last.
     committed: Vec<Start>,
     every: Duration,
@@ -74,14 +76,12 @@ pub(super) struct Checkpoints {
 pub(super) struct Parts {
     pub(super) source: Arc<str>,
     pub(super) starts: Vec<Start>,
-    /// What the task before it knew, where no checkpoint has it.
-    pub(super) known: Option<Sections>,
     pub(super) reading: Reading,
     pub(super) lanes: Vec<Lane>,
     pub(super) delivery: Delivery,
     pub(super) letters: Option<DeadLetters>,
     pub(super) store: Option<Arc<Store>>,
-    pub(super) plan_digest: Arc<str>,
+    pub(super) plan_digest: PlanDigest,
     pub(super) every: Duration,
     /// Where the task tells how far its watermark is behind.
     pub(super) delay_ns: Arc<AtomicU64>,
@@ -90,19 +90,8 @@ pub(super) struct Parts {
 impl Task {
     /// Goes on where the committed positions stand, with what their checkpoint knows.
     pub(super) fn resume(parts: Parts) -> Self {
-        let Parts {
-            source,
-            starts,
-            known,
-            mut reading,
-            mut lanes,
-            delivery,
-            letters,
-            store,
-            plan_digest,
-            every,
-            delay_ns,
-        } = parts;
+        let Parts { source, starts, mut reading, mut lanes, delivery, letters, store, plan_digest, every, delay_ns } =
+            parts;
         let said: Vec<Committed> = starts.iter().map(|s| Committed::read(&s.metadata)).collect();
         // Partitions that share windows were committed together; where they were not, what they know is no one thing. New
         // ones know nothing yet.
@@ -110,11 +99,11 @@ impl Task {
         let state =
             told().next().and_then(|c| c.state.clone()).filter(|id| told().all(|c| c.state.as_ref() == Some(id)));
         let lane = lane_name(&source, &starts);
-        let saved = known.unwrap_or_else(|| restored(store.as_deref(), &lane, state.as_deref(), &source));
+        let saved = restored(store.as_deref(), &lane, state.as_deref(), &source);
         for lane in &mut lanes {
             let told = said.iter().filter_map(|c| c.told.get(&**lane.id()).copied()).max();
             lane.restore(told, &saved);
-            (0..starts.len()).for_each(|number| lane.expect(&(source.clone(), number as u32)));
+            lane.expect(&source);
         }
         if let Some(templates) = saved.get("templates")
             && let Err(error) = reading.restore(templates)
@@ -350,7 +339,7 @@ impl Task {
             next: *next,
         };
         let checkpoint = Checkpoint {
-            plan_digest: self.plan_digest.to_string(),
+            plan_digest: self.plan_digest.get().to_string(),
             written_ns: now_ns(),
             positions: self.parts.iter().zip(positions).map(position).collect(),
             sections,
@@ -361,7 +350,7 @@ impl Task {
     }
 
     /// All that it knows.
-    pub(super) fn known(&mut self) -> Sections {
+    fn known(&mut self) -> Sections {
         let mut sections = BTreeMap::new();
         self.lanes.iter_mut().for_each(|lane| lane.save(&mut sections));
         let templates = self.reading.save();
@@ -371,26 +360,64 @@ impl Task {
         sections
     }
 
-    /// The configuration has no others any more: they end.
-    pub(super) fn only(&mut self, pipelines: &[Arc<str>]) {
+    /// See [`TaskFacts`].
+    pub(super) fn facts(&self) -> TaskFacts {
+        let lanes = self.lanes.iter().map(|lane| (lane.id().clone(), lane.known())).collect();
+        TaskFacts { transaction: self.delivery.transaction(), lanes }
+    }
+
+    /// Hands what it knows to what it becomes. Err: somebody cannot go on with it, and must.
+    pub(super) fn ready(&mut self, next: &mut NextTask) -> Vote {
+        let mut notes = Vec::new();
+        for next in &mut next.changed {
+            if let Some(lane) = self.lanes.iter_mut().find(|lane| *lane.id() == next.plan.id) {
+                notes.extend(lane.ready(next)?);
+            }
+        }
+        if let Some(reading) = &mut next.reading
+            && let Err(error) = reading.restore(&self.reading.save())
+        {
+            notes.push(format!("decoding of source `{}` begins anew, what it knew is not used: {error}", self.source));
+        }
+        Ok(notes)
+    }
+
+    /// Becomes what was made ready, between two messages. Soon it commits, so that windows that ended early are not told again.
+    pub(super) fn succeed(&mut self, next: NextTask) {
+        let NextTask { pipelines, changed, new, reading, ways, digest } = next;
+        let positions: Vec<i64> = self.parts.iter().map(|part| part.next).collect();
         for lane in self.lanes.iter_mut().filter(|lane| !pipelines.contains(lane.id())) {
             lane.end("removed");
         }
         self.lanes.retain(|lane| pipelines.contains(lane.id()));
+        for next in changed {
+            if let Some(lane) = self.lanes.iter_mut().find(|lane| *lane.id() == next.plan.id) {
+                lane.succeed(next, &positions, &self.source);
+            }
+        }
+        for new in new {
+            let mut lane = new.at(&positions);
+            lane.expect(&self.source);
+            lane.begin();
+            self.lanes.push(lane);
+        }
+        if let Some(reading) = reading {
+            self.reading.publish(&mut self.published, &self.source);
+            DecodeStats::default().publish(&mut self.published, &self.source);
+            self.reading = reading;
+        }
+        self.delivery.succeed(ways);
+        self.plan_digest = digest;
+        (self.due, self.silent_until, self.told) = (Instant::now(), Instant::now(), true);
     }
 
-    /// The partitions go elsewhere, or the engine stops: commits where all stands, and waits for it. Gives what it knew there,
-    /// where no checkpoint keeps it.
-    pub(super) fn close(mut self, commit: bool, at_most: Duration) -> Option<Sections> {
+    /// The partitions go elsewhere, or the engine stops: commits where all stands, and waits for it.
+    pub(super) fn close(mut self, commit: bool, at_most: Duration) {
         self.publish();
-        let mut known = None;
         if commit {
             let until = Instant::now() + at_most;
             self.silent_until = Instant::now();
             let done = self.settle(until).and_then(|()| self.commit()).and_then(|()| self.settle(until));
-            if done.is_ok() && self.checkpoints.is_none() {
-                known = Some(self.known());
-            }
             if let Err(broken) = done {
                 tracing::warn!(
                     component_id = &*self.source,
@@ -404,7 +431,6 @@ impl Task {
         // Its gauges go with it.
         DecodeStats::default().publish(&mut self.published, &self.source);
         self.delay_ns.store(0, Ordering::Relaxed);
-        known
     }
 
     fn settle(&mut self, until: Instant) -> Result<(), Broken> {
