@@ -1,5 +1,5 @@
-//! Pipelines over a Kafka source change while its session goes on: windows that are open are made again from the log, and every
-//! flow is in exactly one of them.
+//! Pipelines over a Kafka source change while its session goes on: windows that are open stay so, and every flow is in exactly
+//! one of them.
 
 use super::{Engine, PER_DATAGRAM, datagram, wait_for};
 use kaminari_tests::kafka::{Record, brokers, consume_all, create_topic, produce, unique};
