@@ -12,6 +12,7 @@ use crate::kafka::for_bench;
 use crate::shell::say;
 use anyhow::Result;
 use detect::{Group, Reading};
+pub use stream::create;
 use stream::{Format, Stream, Topic};
 
 /// Repetitions of each case.

@@ -1,9 +1,11 @@
 //! What a reload takes and whom it disturbs. One engine under a steady load over loopback UDP, in one run: blocks without
 //! reloads and blocks with one every 0.6 s take turns, so that both see the same machine. Two pipelines over two sources; one
 //! is left alone, the other changes. Both tell an incident once a window: from the window's end to what was told is the delay.
+//! Then the same where both read one Kafka topic, which a collector writes (`log.rs`).
 //! Refused: a reload that ends otherwise than it must.
 
 mod exporter;
+mod log;
 mod plan;
 
 use super::results::{Results, percentile};
@@ -12,7 +14,7 @@ use crate::report::short;
 use crate::shell::target;
 use anyhow::{Context, Result, bail};
 use exporter::Exporter;
-use plan::{CHANGED, Kind, NEIGHBOUR, Plan, ROUND};
+use plan::{CHANGED, Kind, NEIGHBOUR, Plan, ROUND, Sources};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
@@ -54,113 +56,199 @@ struct Told {
     emitted: f64,
 }
 
+/// One engine and what is changed in it.
+struct Run {
+    /// Of its rows.
+    group: &'static str,
+    /// Ends the names of its figures.
+    of: &'static str,
+    site: Site,
+    engine: Engine,
+    plan: Plan,
+    done: usize,
+}
+
 pub fn run(results: &mut Results) -> Result<()> {
     let site = Site::new("bench/reload")?;
     let other = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
-    let plugin = target().join("plugins/threshold.wasm");
-    let mut plan = Plan::new(&site.dir, site.config(), site.api, [site.udp, other], plugin)?;
-    let mut engine = site.start()?;
-    engine.wait_ready()?;
-    let exporters = [site.udp, other].map(|to| Exporter::start(to, RATE / SOURCES));
+    let to = [site.udp, other];
+    let mut run = Run::start("reload", "", site, Sources::Udp(to))?;
+    let exporters = to.map(|to| Exporter::start(to, RATE / SOURCES));
     std::thread::sleep(WARM_UP);
-
-    let (mut blocks, mut done) = (Vec::new(), 0);
-    for _ in 0..BLOCKS {
-        let begun = now();
-        std::thread::sleep(BLOCK);
-        blocks.push(Block { begun, ended: now(), reloads: false });
-        engine.must_live()?;
-        blocks.push(block(results, &mut engine, &mut plan, &mut done)?);
-    }
-    while done < IN_ALL {
-        reload(results, &mut engine, &mut plan, &mut done)?;
+    let blocks = run.blocks(results, BLOCKS)?;
+    while run.done < IN_ALL {
+        run.reload(results)?;
     }
     let [edge, others] = exporters.map(|e| e?.stop());
     let sent = [(CHANGED, edge?), (NEIGHBOUR, others?)];
-    std::thread::sleep(SETTLE);
-    engine.stop()?;
-
-    times(results);
-    let events = site.events()?;
-    disturbed(results, &events, &blocks)?;
-    lost(results, &site, sent, done)?;
-    for look in LOOKS {
-        let bytes = results.median("reload memory", &format!("after {look}"));
-        results.figure(&format!("resident memory after {look} reloads"), bytes / 1e6, "MB");
-    }
-    // Compiled plugins of all the contents: nobody asks for them again.
-    let cache = site.dir.join("cache");
-    std::fs::remove_dir_all(&cache).with_context(|| format!("cannot remove {}", cache.display()))
+    let look = |results: &mut Results| {
+        for look in LOOKS {
+            let bytes = results.median("reload memory", &format!("after {look}"));
+            results.figure(&format!("resident memory after {look} reloads"), bytes / 1e6, "MB");
+        }
+    };
+    run.end(results, &blocks, sent, RATE)?;
+    look(results);
+    log::run(results)
 }
 
-/// A block with reloads.
-fn block(results: &mut Results, engine: &mut Engine, plan: &mut Plan, done: &mut usize) -> Result<Block> {
-    let (since, begun) = (Instant::now(), now());
-    for n in 1..=PER_BLOCK {
-        reload(results, engine, plan, done)?;
-        std::thread::sleep((EVERY * n as u32).saturating_sub(since.elapsed()));
+impl Run {
+    fn start(group: &'static str, of: &'static str, site: Site, sources: Sources) -> Result<Self> {
+        let plugin = target().join("plugins/threshold.wasm");
+        let plan = Plan::new(&site.dir, site.config(), site.api, sources, plugin)?;
+        let mut engine = site.start()?;
+        engine.wait_ready()?;
+        Ok(Self { group, of, site, engine, plan, done: 0 })
     }
-    Ok(Block { begun, ended: now(), reloads: true })
+
+    /// So many blocks of each sort, in turns.
+    fn blocks(&mut self, results: &mut Results, of_each: usize) -> Result<Vec<Block>> {
+        let mut blocks = Vec::new();
+        for _ in 0..of_each {
+            let begun = now();
+            std::thread::sleep(BLOCK);
+            blocks.push(Block { begun, ended: now(), reloads: false });
+            self.engine.must_live()?;
+            blocks.push(self.block(results)?);
+        }
+        Ok(blocks)
+    }
+
+    /// A block with reloads.
+    fn block(&mut self, results: &mut Results) -> Result<Block> {
+        let (since, begun) = (Instant::now(), now());
+        for n in 1..=PER_BLOCK {
+            self.reload(results)?;
+            std::thread::sleep((EVERY * n as u32).saturating_sub(since.elapsed()));
+        }
+        Ok(Block { begun, ended: now(), reloads: true })
+    }
+
+    /// The next change.
+    fn reload(&mut self, results: &mut Results) -> Result<()> {
+        let kind = ROUND[self.done % ROUND.len()];
+        self.done += 1;
+        let done = self.done;
+        self.plan.change(kind)?;
+        let (status, answer) = self.engine.ask("POST", "/-/reload", ANSWER_WITHIN).with_context(|| kind.name())?;
+        self.engine.must_live()?;
+        let report: Value = serde_json::from_str(&answer).with_context(|| format!("{status}: {answer}"))?;
+        if report["outcome"] != kind.outcome() {
+            bail!("reload {done} ({}) should be {}: {status} {report:#}", kind.name(), kind.outcome());
+        }
+        let took = report["took_ms"].as_f64().context("the report has no took_ms")?;
+        results.row(self.group, kind.name(), "ms", took, done);
+        if done.is_multiple_of(ROUND.len()) {
+            let memory = format!("{} memory", self.group);
+            results.row(&memory, &format!("after {done}"), "bytes", resident(&self.engine)?, 1);
+        }
+        Ok(())
+    }
+
+    /// Nobody sends any more: what all of it was.
+    fn end(self, results: &mut Results, blocks: &[Block], sent: [(&str, u64); 2], rate: f64) -> Result<()> {
+        let Self { group, of, site, mut engine, done, .. } = self;
+        std::thread::sleep(SETTLE);
+        engine.stop()?;
+        let names = Names { group, of };
+        names.times(results);
+        names.disturbed(results, &site.events()?, blocks)?;
+        names.lost(results, &site, sent, (done, rate))?;
+        // Compiled plugins of all the contents: nobody asks for them again.
+        let cache = site.dir.join("cache");
+        std::fs::remove_dir_all(&cache).with_context(|| format!("cannot remove {}", cache.display()))
+    }
 }
 
-/// The next change.
-fn reload(results: &mut Results, engine: &mut Engine, plan: &mut Plan, done: &mut usize) -> Result<()> {
-    let kind = ROUND[*done % ROUND.len()];
-    *done += 1;
-    plan.change(kind)?;
-    let (status, answer) = engine.ask("POST", "/-/reload", ANSWER_WITHIN).with_context(|| kind.name())?;
-    engine.must_live()?;
-    let report: Value = serde_json::from_str(&answer).with_context(|| format!("{status}: {answer}"))?;
-    if report["outcome"] != kind.outcome() {
-        bail!("reload {done} ({}) should be {}: {status} {report:#}", kind.name(), kind.outcome());
-    }
-    let took = report["took_ms"].as_f64().context("the report has no took_ms")?;
-    results.row("reload", kind.name(), "ms", took, *done);
-    if done.is_multiple_of(ROUND.len()) {
-        results.row("reload memory", &format!("after {done}"), "bytes", resident(engine)?, 1);
-    }
-    Ok(())
+/// What rows and figures are called.
+#[derive(Clone, Copy)]
+struct Names {
+    group: &'static str,
+    of: &'static str,
 }
 
-/// By kind, as the engine says.
-fn times(results: &mut Results) {
-    for kind in Kind::ALL {
-        let took = results.values("reload", kind.name());
-        let [p50, p99] = [0.5, 0.99].map(|p| short(percentile(&took, p)));
-        results.told(&format!("reload: {}", kind.name()), format!("p50 {p50} ms, p99 {p99} ms (n {})", took.len()));
-    }
-}
-
-/// Delays of both pipelines in both sorts of blocks.
-fn disturbed(results: &mut Results, events: &[Value], blocks: &[Block]) -> Result<()> {
-    for pipeline in [NEIGHBOUR, CHANGED] {
-        let told = windows(events, pipeline)?;
-        let p99 = [false, true].map(|reloads| {
-            let case = format!("{pipeline} {}", if reloads { "with reloads" } else { "without reloads" });
-            let mine = |t: &&Told| {
-                let within = |b: &Block| b.reloads == reloads && t.end >= b.begun && t.end < b.ended - MARGIN;
-                blocks.iter().any(within)
-            };
-            let delays: Vec<f64> = told.iter().filter(mine).map(|t| (t.emitted - t.end) * 1e3).collect();
-            for (n, delay) in delays.iter().enumerate() {
-                results.row("reload delay", &case, "ms", *delay, n + 1);
-            }
-            let at = |p| percentile(&delays, p);
-            let [p50, p99, max] = [0.5, 0.99, 1.0].map(|p| short(at(p)));
-            let said = format!("p50 {p50} ms, p99 {p99} ms, max {max} ms (n {})", delays.len());
-            results.told(&format!("window end to incident: {case}"), said);
-            at(0.99)
-        });
-        let ratio = p99[1] / p99[0];
-        results.row("reload delay", &format!("{pipeline} p99 with over without"), "x", ratio, 1);
-        if pipeline == NEIGHBOUR {
-            results.at_most("the same: neighbour, p99 with over without", ratio, GOAL_RATIO, "x");
-            let (missing, of) = missing(&told);
-            results.row("reload", "windows missing", "windows", missing as f64, 1);
-            results.said("windows of the neighbour missing", format!("{missing} of {of}"), "0", missing == 0);
+impl Names {
+    /// By kind, as the engine says.
+    fn times(self, results: &mut Results) {
+        let Self { group, of } = self;
+        for kind in Kind::ALL {
+            let took = results.values(group, kind.name());
+            let [p50, p99] = [0.5, 0.99].map(|p| short(percentile(&took, p)));
+            results.told(
+                &format!("reload: {}{of}", kind.name()),
+                format!("p50 {p50} ms, p99 {p99} ms (n {})", took.len()),
+            );
         }
     }
-    Ok(())
+
+    /// Delays of both pipelines in both sorts of blocks.
+    fn disturbed(self, results: &mut Results, events: &[Value], blocks: &[Block]) -> Result<()> {
+        let Self { group, of } = self;
+        for pipeline in [NEIGHBOUR, CHANGED] {
+            let told = windows(events, pipeline)?;
+            let p99 = [false, true].map(|reloads| {
+                let case = format!("{pipeline} {}", if reloads { "with reloads" } else { "without reloads" });
+                let mine = |t: &&Told| {
+                    let within = |b: &Block| b.reloads == reloads && t.end >= b.begun && t.end < b.ended - MARGIN;
+                    blocks.iter().any(within)
+                };
+                let delays: Vec<f64> = told.iter().filter(mine).map(|t| (t.emitted - t.end) * 1e3).collect();
+                for (n, delay) in delays.iter().enumerate() {
+                    results.row(&format!("{group} delay"), &case, "ms", *delay, n + 1);
+                }
+                let at = |p| percentile(&delays, p);
+                let [p50, p99, max] = [0.5, 0.99, 1.0].map(|p| short(at(p)));
+                let said = format!("p50 {p50} ms, p99 {p99} ms, max {max} ms (n {})", delays.len());
+                results.told(&format!("window end to incident: {case}{of}"), said);
+                at(0.99)
+            });
+            let ratio = p99[1] / p99[0];
+            results.row(&format!("{group} delay"), &format!("{pipeline} p99 with over without"), "x", ratio, 1);
+            if pipeline == NEIGHBOUR {
+                results.at_most(&format!("the same: neighbour, p99 with over without{of}"), ratio, GOAL_RATIO, "x");
+                let (missing, of) = missing(&told);
+                results.row(group, "windows missing", "windows", missing as f64, 1);
+                results.said(
+                    &format!("windows of the neighbour missing{of}"),
+                    format!("{missing} of {of}"),
+                    "0",
+                    missing == 0,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Each flow is in a window of its pipeline.
+    fn lost(
+        self,
+        results: &mut Results,
+        site: &Site,
+        sent: [(&str, u64); 2],
+        (done, rate): (usize, f64),
+    ) -> Result<()> {
+        let Self { group, of } = self;
+        let summary = site.summary()?;
+        let mut missing = 0.0;
+        for (pipeline, flows) in sent {
+            let windowed = summary.total("kaminari_window_records_total", &format!("\"{pipeline}\""));
+            results.row(group, &format!("{pipeline} flows sent"), "flows", flows as f64, 1);
+            results.row(group, &format!("{pipeline} flows windowed"), "flows", windowed, 1);
+            missing += (flows as f64 - windowed).abs();
+        }
+        let losses: Vec<(&str, f64)> = summary.losses().into_iter().filter(|(_, n)| *n > 0.0).collect();
+        losses.iter().for_each(|(place, n)| results.row(group, place, "count", *n, 1));
+        let places: String = losses.iter().map(|(place, n)| format!(", {place} {}", short(*n))).collect();
+        let all: u64 = sent.iter().map(|(_, flows)| flows).sum();
+        let said = format!("{} of {}{places}", short(missing), short(all as f64));
+        let goal = format!("0 at {}/s", short(rate));
+        results.said(&format!("flows lost in all of it{of}"), said, &goal, missing == 0.0 && losses.is_empty());
+        let refused = results.values(group, Kind::BrokenText.name()).len()
+            + results.values(group, Kind::BrokenPlugin.name()).len();
+        let said = format!("{} applied, {refused} refused as they must be", done - refused);
+        results.told(&format!("reloads{of}"), said);
+        Ok(())
+    }
 }
 
 /// Whole windows of the pipeline that an incident was told of; of those that were told of twice, the first.
@@ -184,30 +272,6 @@ fn missing(told: &[Told]) -> (usize, usize) {
     let ends: BTreeSet<i64> = told.iter().map(|t| t.end.round() as i64).collect();
     let of = ends.last().zip(ends.first()).map_or(0, |(last, first)| (last - first) as usize + 1);
     (of - ends.len(), of)
-}
-
-/// Each flow is in a window of its pipeline.
-fn lost(results: &mut Results, site: &Site, sent: [(&str, u64); 2], done: usize) -> Result<()> {
-    let summary = site.summary()?;
-    let mut missing = 0.0;
-    for (pipeline, flows) in sent {
-        let windowed = summary.total("kaminari_window_records_total", &format!("\"{pipeline}\""));
-        results.row("reload", &format!("{pipeline} flows sent"), "flows", flows as f64, 1);
-        results.row("reload", &format!("{pipeline} flows windowed"), "flows", windowed, 1);
-        missing += (flows as f64 - windowed).abs();
-    }
-    let losses: Vec<(&str, f64)> = summary.losses().into_iter().filter(|(_, n)| *n > 0.0).collect();
-    losses.iter().for_each(|(place, n)| results.row("reload", place, "count", *n, 1));
-    let places: String = losses.iter().map(|(place, n)| format!(", {place} {}", short(*n))).collect();
-    let all: u64 = sent.iter().map(|(_, flows)| flows).sum();
-    let said = format!("{} of {}{places}", short(missing), short(all as f64));
-    let goal = format!("0 at {}/s", short(RATE));
-    results.said("flows lost in all of it", said, &goal, missing == 0.0 && losses.is_empty());
-    let refused = results.values("reload", Kind::BrokenText.name()).len()
-        + results.values("reload", Kind::BrokenPlugin.name()).len();
-    let said = format!("{} applied, {refused} refused as they must be", done - refused);
-    results.told("reloads", said);
-    Ok(())
 }
 
 /// Resident bytes of the engine.

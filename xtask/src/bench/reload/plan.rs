@@ -69,12 +69,20 @@ impl Kind {
     }
 }
 
+/// What is read.
+pub enum Sources {
+    /// Where the sources of the changing pipeline and of its neighbour listen.
+    Udp([SocketAddr; 2]),
+    /// One topic for both, and where tasks keep what they know.
+    Log { brokers: String, topic: String, state_dir: PathBuf },
+}
+
 /// What is in force, and where it lies.
 pub struct Plan {
     dir: PathBuf,
     config: PathBuf,
     api: SocketAddr,
-    sources: [SocketAddr; 2],
+    sources: Sources,
     /// A plugin as it was built.
     plugin: PathBuf,
     /// Where the changing pipeline's lies.
@@ -87,14 +95,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A folder, the file to write, where the API and the two sources listen, and a plugin.
-    pub fn new(
-        dir: &Path,
-        config: PathBuf,
-        api: SocketAddr,
-        sources: [SocketAddr; 2],
-        plugin: PathBuf,
-    ) -> Result<Self> {
+    /// A folder, the file to write, where the API listens, what is read, and a plugin.
+    pub fn new(dir: &Path, config: PathBuf, api: SocketAddr, sources: Sources, plugin: PathBuf) -> Result<Self> {
         let (dir, changing) = (dir.to_owned(), dir.join("changing.wasm"));
         let (limit, window_secs, third, contents) = (20_000.0, 1, false, 0);
         let plan = Self { dir, config, api, sources, plugin, changing, limit, window_secs, third, contents };
@@ -140,16 +142,15 @@ impl Plan {
     }
 
     fn text(&self) -> String {
-        let Self { dir, api, sources: [edge, other], plugin, changing, limit, window_secs, .. } = self;
+        let Self { dir, api, plugin, changing, limit, window_secs, .. } = self;
+        let (engine, sources, [edge, other]) = self.sources.text();
         let third = if self.third {
-            "[pipelines.third]\nsources = [\"edge\"]\nkeys = [\"dst_addr\", \"src_addr\"]\n\
+            let text = "[pipelines.third]\nsources = [\"edge\"]\nkeys = [\"dst_addr\", \"src_addr\"]\n\
              features = [\"packets_per_s\", \"bits_per_s\"]\nwindow = { type = \"sliding\", size_secs = 2, slide_secs = 1 }\n\
-             detectors = [\"changing\"]\nsinks = [\"file\"]\nmode = \"shadow\"\n"
+             detectors = [\"changing\"]\nsinks = [\"file\"]\nmode = \"shadow\"\n";
+            text.replace("\"edge\"", &format!("{edge:?}"))
         } else {
-            ""
-        };
-        let source = |name, listen| {
-            format!("[sources.{name}]\ntype = \"udp\"\nlisten = \"{listen}\"\nreceive_buffer_bytes = 33554432\n")
+            String::new()
         };
         let detector = |name, limit| {
             format!(
@@ -165,18 +166,40 @@ impl Plan {
             )
         };
         [
-            format!("[engine]\nplugin_cache_dir = {:?}\n[api]\nlisten = \"{api}\"\n", dir.join("cache")),
-            source("edge", edge),
-            source("other", other),
+            format!("[engine]\nplugin_cache_dir = {:?}\n{engine}[api]\nlisten = \"{api}\"\n", dir.join("cache")),
+            sources,
             format!("[plugins.steady]\npath = {plugin:?}\n[plugins.changing]\npath = {changing:?}\n"),
             detector("steady", 20_000.0),
             detector("changing", *limit),
             format!("[sinks.file]\ntype = \"file\"\npath = {:?}\n", dir.join("incidents.jsonl")),
-            pipeline(NEIGHBOUR, "other", "steady", 1),
-            pipeline(CHANGED, "edge", "changing", *window_secs),
-            third.into(),
+            pipeline(NEIGHBOUR, other, "steady", 1),
+            pipeline(CHANGED, edge, "changing", *window_secs),
+            third,
         ]
         .concat()
+    }
+}
+
+impl Sources {
+    /// Keys of the engine, tables of the sources, and which of them the changing pipeline and its neighbour read.
+    fn text(&self) -> (String, String, [&'static str; 2]) {
+        match self {
+            Self::Udp([edge, other]) => {
+                let source = |name, listen| {
+                    format!(
+                        "[sources.{name}]\ntype = \"udp\"\nlisten = \"{listen}\"\nreceive_buffer_bytes = 33554432\n"
+                    )
+                };
+                (String::new(), source("edge", edge) + &source("other", other), ["edge", "other"])
+            }
+            Self::Log { brokers, topic, state_dir } => {
+                let source = format!(
+                    "[sources.log]\ntype = \"kafka\"\nbrokers = [{brokers:?}]\ntopics = [{topic:?}]\ngroup = {topic:?}\n\
+                     start = \"earliest\"\nkeyed = true\ndecode = {{ format = \"arrow\" }}\n"
+                );
+                (format!("state_dir = {state_dir:?}\n"), source, ["log", "log"])
+            }
+        }
     }
 }
 
@@ -212,7 +235,7 @@ mod tests {
         let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let (plugin, config) = (dir.path().join("plugin.wasm"), dir.path().join("demo.toml"));
         std::fs::write(&plugin, b"\0asm").unwrap();
-        let mut plan = Plan::new(dir.path(), config.clone(), at(1), [at(2), at(3)], plugin).unwrap();
+        let mut plan = Plan::new(dir.path(), config.clone(), at(1), Sources::Udp([at(2), at(3)]), plugin).unwrap();
         let read = || std::fs::read_to_string(&config).unwrap();
         let first = read();
         let mut before = first.clone();
