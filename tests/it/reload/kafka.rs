@@ -50,7 +50,7 @@ impl Topics {
              sources = [\"log\"]
              keys = [\"dst_addr\"]
              features = [\"packets_per_s\"]
-             window = {{ type = \"tumbling\", size_secs = 2, event_time = \"end\", out_of_order_secs = 1, idle_timeout_secs = 2 }}
+             window = {{ type = \"tumbling\", size_secs = 2, event_time = \"end\", out_of_order_secs = 1, idle_timeout_secs = 6 }}
              detectors = [\"limits\", \"tally\"]
              sinks = [\"windows\", \"file\"]
              incident = {{ open_after = \"1/1\", close_after_windows = 100 }}
@@ -85,7 +85,7 @@ fn proof(keeps: bool) {
         std::thread::sleep(std::time::Duration::from_millis(50));
     };
     let second = "[pipelines.second]\nsources = [\"log\"]\nkeys = [\"dst_prefix\"]\nfeatures = [\"packets_per_s\"]\n\
-                  window = { type = \"tumbling\", size_secs = 4, event_time = \"end\", idle_timeout_secs = 2 }\n\
+                  window = { type = \"tumbling\", size_secs = 4, event_time = \"end\", idle_timeout_secs = 6 }\n\
                   detectors = [\"limits\"]\nsinks = [\"file\"]\nincident = { open_after = \"1/1\" }";
     for step in 0..100 {
         send(Some([198, 18, 7, 7]));
@@ -103,7 +103,10 @@ fn proof(keeps: bool) {
     }
     // When the log is quiet the last windows come out.
     let told = |rows: &[Value]| rows.iter().map(|r| r["features"]["flows"].as_f64().unwrap()).sum::<f64>();
-    wait_for("all windows", || (told(&topics.rows()) >= sent as f64).then_some(()));
+    // Where a machine stands still for so long, one partition may leave the other behind: that is counted, and no loss of ours.
+    let late = || engine.metric("kaminari_window_late_records_total", &["ddos", "dropped"]);
+    wait_for("all windows", || (told(&topics.rows()) + late() >= sent as f64).then_some(()));
+    assert_eq!(late(), 0.0, "the machine stood still");
     let rows = topics.rows();
     assert_eq!(told(&rows), sent as f64);
     let mut windows: Vec<&str> = rows.iter().map(|r| r["window"]["start"].as_str().unwrap()).collect();
