@@ -187,8 +187,8 @@ impl LiveSource {
                 let factory = Factory {
                     source: id.clone(),
                     settings: kafka::settings(&parts.config),
+                    sinks: parts.sinks(sinks),
                     parts: parts.clone(),
-                    sinks: sinks.clone(),
                     consumer: feed.consumer(),
                     stop: stop.clone(),
                     panicked: panicked.clone(),

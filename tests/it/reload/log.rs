@@ -208,7 +208,14 @@ fn a_plugin_that_breaks_over_a_log_is_taken_back() {
         let text = log.config(&dir.path().join("state"), "", &busy);
         format!("[reload]\nprobation_windows = 20\nprobation_faults = 1\n{text}")
     };
-    let engine = Engine::start(dir.path(), &config(&log, "tally-1"), &[]);
+    let with_another = config(&log, "tally-1")
+        + "[sources.edge]\ntype = \"udp\"\nlisten = \"127.0.0.1:0\"\n[sinks.another]\ntype = \"file\"\npath = \"another\"\n\
+           [pipelines.another]\nsources = [\"edge\"]\nkeys = [\"dst_addr\"]\nfeatures = [\"packets_per_s\"]\n\
+           window = { type = \"tumbling\", size_secs = 1 }\ndetectors = [\"always\"]\nsinks = [\"another\"]\n";
+    let engine = Engine::start(dir.path(), &with_another, &[]);
+    // A sink of others ends with them: nobody here holds it.
+    engine.becomes(&config(&log, "tally-1"));
+    wait_for("the end of another's sink", || (!engine.threads().contains(&"sink-another\n".to_owned())).then_some(()));
     let fired = |engine: &Engine| engine.metric("kaminari_window_fired_total", &["busy"]);
     wait_for("windows", || {
         log.send();

@@ -286,7 +286,7 @@ impl Running {
             let settled =
                 |(id, count): (&Arc<str>, &Arc<AtomicU64>)| (id.clone(), count.clone(), count.load(Ordering::Relaxed));
             of_logs.extend(log.settled.iter().map(settled));
-            if renew.try_send(Renew { parts: log.clone(), sinks: all, gate: asking.gate() }).is_ok() {
+            if renew.try_send(Renew { sinks: log.sinks(&all), parts: log.clone(), gate: asking.gate() }).is_ok() {
                 seats += 1;
                 renewed.push((id, log));
             }

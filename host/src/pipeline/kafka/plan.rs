@@ -12,6 +12,7 @@ use crate::kafka::{SettingsError, client, explain};
 use crate::model::PlanDigest;
 use crate::sink;
 use crate::sink::kafka::KafkaSinkConfig;
+use crate::sink::worker::SinkHandle;
 use crate::source::kafka::{DEF, Feed, KafkaConfig};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -269,6 +270,16 @@ impl LogParts {
             back,
             ..self.clone()
         }
+    }
+
+    /// Of all sinks with a queue, those that its pipelines tell. Others are let go of: whoever holds one keeps it from its end.
+    pub(in crate::pipeline) fn sinks(
+        &self,
+        all: &BTreeMap<Arc<str>, Arc<SinkHandle>>,
+    ) -> BTreeMap<Arc<str>, Arc<SinkHandle>> {
+        let mut sinks = all.clone();
+        sinks.retain(|id, _| readers(&self.plan, &self.source).any(|p| p.sinks.contains(id)));
+        sinks
     }
 
     /// True when a pipeline means something else than it did there.
