@@ -261,10 +261,9 @@ impl Engine {
     fn take_up(&self, now: &Generation, next: &Generation, back: bool, timeout: Duration) -> Result<Done, Stopped> {
         use Outcome::{Failed, Refused};
         let differs = diff((&now.plan, &now.contents()), (&next.plan, &next.contents()));
-        let keys = differs.process_keys();
-        if !keys.is_empty() {
-            let text = format!("only a new process takes up: {}", keys.join(", "));
-            return Err(Stopped::new(Refused, "diff", text));
+        let errors = differs.process_reasons();
+        if !errors.is_empty() {
+            return Err(Stopped { outcome: Refused, step: "diff", errors });
         }
         let new_digest = Some(next.plan.digest.clone());
         if differs.is_empty() && next.plan.digest == now.plan.digest {
