@@ -5,7 +5,7 @@
 use super::probation::Probation;
 use super::report::{Outcome, Report, Trigger};
 use super::stable::{Digests, StillWritten, settled};
-use super::{Busy, Control, watch};
+use super::{Busy, Control, memory, watch};
 use crate::config::diff::{Change, PlanDiff, What, diff};
 use crate::config::{self, ConfigErrors, Plan};
 use crate::incident::reload_notice;
@@ -167,6 +167,9 @@ impl Engine {
             }
         }
         self.tell(&report);
+        // What was built and thrown away, too.
+        drop(now);
+        memory::give_back();
         let mut state = self.state();
         state.history.push_front(report.clone());
         state.history.truncate(HISTORY);
