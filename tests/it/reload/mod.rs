@@ -4,7 +4,9 @@
 mod attack;
 mod configmap;
 mod kafka;
+mod leaves;
 mod neighbours;
+mod rows;
 mod shadow;
 mod sources;
 mod state;
