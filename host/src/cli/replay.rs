@@ -92,7 +92,8 @@ pub fn run(args: ReplayArgs) -> miette::Result<()> {
     let runtime = signals::runtime()?;
     let mut signals = runtime.block_on(async { Signals::catch() })?;
     let running = Running::start(built, args.speed.0, progress).map_err(|e| super::build_failed(&plan, e))?;
-    let stopped = runtime.block_on(signals.until_stopped(&running, Duration::from_millis(5), &|| ()));
+    let upkeep = telemetry::Upkeep::new(metrics.clone());
+    let stopped = runtime.block_on(signals.until_stopped(&running, Duration::from_millis(5), &|| upkeep.tend()));
     runtime.spawn(signals.then_leave());
     let mut outcome = running.wait();
     if stopped {

@@ -9,7 +9,7 @@ use crate::config::{ConfigErrors, Plan, code};
 use crate::pipeline::{Input, Running, Summary, build, publish_process, summarise};
 use crate::reload::stable::Digests;
 use crate::reload::watch::{self, Pace, Watch};
-use crate::reload::{Control, Engine, Trigger};
+use crate::reload::{Control, Engine, Trigger, memory};
 use crate::telemetry;
 use miette::{IntoDiagnostic, WrapErr, miette};
 use std::path::PathBuf;
@@ -36,6 +36,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Runs until told to stop.
 pub fn run(args: RunArgs) -> miette::Result<()> {
     let started = Instant::now();
+    memory::few_pools();
     let seen = Digests::of(&args.config.config);
     let plan = super::load_plan(&args.config)?;
     let seen = Digests::of(&watch::files(&plan)).read_before(seen);
@@ -77,7 +78,12 @@ pub fn run(args: RunArgs) -> miette::Result<()> {
     ready.store(true, Ordering::Relaxed);
     tracing::info!(plan_digest = plan.digest, "running after {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
     let running = engine.running();
-    runtime.block_on(signals.until_stopped(running, LOOK, &|| engine.tend()));
+    let upkeep = telemetry::Upkeep::new(metrics.clone());
+    let tend = || {
+        engine.tend();
+        upkeep.tend();
+    };
+    runtime.block_on(signals.until_stopped(running, LOOK, &tend));
     ready.store(false, Ordering::Relaxed);
     runtime.spawn(signals.then_leave());
     drop(watch);

@@ -4,6 +4,7 @@
 
 mod components;
 mod pipelines;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -74,6 +75,16 @@ pub struct Change {
     pub lost: Vec<String>,
 }
 
+impl Change {
+    /// What differs, by name.
+    fn named(&self) -> Vec<&str> {
+        match &*self.keys {
+            [] => vec![&self.component],
+            keys => keys.iter().map(String::as_str).collect(),
+        }
+    }
+}
+
 /// All that differs, by component.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PlanDiff {
@@ -111,10 +122,18 @@ impl PlanDiff {
         self.changes.iter().map(|c| c.class).max()
     }
 
-    /// Keys that only a new process takes up.
+    /// Keys that only a new process takes up; of what is added or removed, the component.
     pub fn process_keys(&self) -> Vec<&str> {
-        let deep = self.changes.iter().filter(|c| c.class == Class::ProcessRestart);
-        deep.flat_map(|c| &c.keys).map(String::as_str).collect()
+        self.process_changes().flat_map(Change::named).collect()
+    }
+
+    /// Why each of those must wait for a new process, in a line.
+    pub fn process_reasons(&self) -> Vec<String> {
+        self.process_changes().map(|c| format!("{}: {}", c.named().join(", "), c.effect)).collect()
+    }
+
+    fn process_changes(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(|c| c.class == Class::ProcessRestart)
     }
 }
 
@@ -146,6 +165,7 @@ pub fn diff(old: Side<'_>, new: Side<'_>) -> PlanDiff {
     changes
         .extend(pairs("pipelines", &a.pipelines, &b.pipelines, pipeline).filter_map(|p| pipelines::pipeline(p, a, b)));
     changes.extend(pairs("sinks", &a.sinks, &b.sinks, component).filter_map(components::sink));
+    changes.iter_mut().for_each(|change| rows::deepen(change, a, b));
     PlanDiff { changes }
 }
 

@@ -39,12 +39,17 @@ struct File {
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Stdout {}
+#[allow(dead_code)] // as above
+struct Stdout {
+    #[serde(default)]
+    pretty: bool,
+}
 
 pub(super) static REGISTRY: Registry = Registry {
     sources: &[
         ComponentDef::new::<Udp>("udp", "datagrams", "listen = \"127.0.0.1:2055\""),
         ComponentDef::new::<File>("file", "a file", "path = \"x\"").with_paths(&["path"]),
+        ComponentDef::new::<File>("tail", "a file that grows", "path = \"x\"").with_paths(&["path"]),
     ],
     sinks: &[ComponentDef::new::<Stdout>("stdout", "lines", "")],
     features: &[

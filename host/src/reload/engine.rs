@@ -5,7 +5,7 @@
 use super::probation::Probation;
 use super::report::{Outcome, Report, Trigger};
 use super::stable::{Digests, StillWritten, settled};
-use super::{Busy, Control, watch};
+use super::{Busy, Control, memory, watch};
 use crate::config::diff::{Change, PlanDiff, What, diff};
 use crate::config::{self, ConfigErrors, Plan};
 use crate::incident::reload_notice;
@@ -167,6 +167,9 @@ impl Engine {
             }
         }
         self.tell(&report);
+        // What was built and thrown away, too.
+        drop(now);
+        memory::give_back();
         let mut state = self.state();
         state.history.push_front(report.clone());
         state.history.truncate(HISTORY);
@@ -261,10 +264,9 @@ impl Engine {
     fn take_up(&self, now: &Generation, next: &Generation, back: bool, timeout: Duration) -> Result<Done, Stopped> {
         use Outcome::{Failed, Refused};
         let differs = diff((&now.plan, &now.contents()), (&next.plan, &next.contents()));
-        let keys = differs.process_keys();
-        if !keys.is_empty() {
-            let text = format!("only a new process takes up: {}", keys.join(", "));
-            return Err(Stopped::new(Refused, "diff", text));
+        let errors = differs.process_reasons();
+        if !errors.is_empty() {
+            return Err(Stopped { outcome: Refused, step: "diff", errors });
         }
         let new_digest = Some(next.plan.digest.clone());
         if differs.is_empty() && next.plan.digest == now.plan.digest {

@@ -3,6 +3,7 @@
 
 mod engine;
 mod folders;
+pub mod memory;
 mod probation;
 mod report;
 pub mod stable;

@@ -8,4 +8,4 @@ mod recorder;
 
 pub use catalogue::*;
 pub use info::{render, set_info};
-pub use recorder::install;
+pub use recorder::{Upkeep, install};

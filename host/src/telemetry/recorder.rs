@@ -3,7 +3,9 @@
 use super::catalogue::{BUILD_INFO, CATALOGUE, MetricKind};
 use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::cell::Cell;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// Bounds of every histogram here, seconds: plugin calls take microseconds, deliveries seconds.
 const BUCKETS: [f64; 14] = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 5.0, 30.0];
@@ -29,4 +31,28 @@ pub fn install() -> PrometheusHandle {
             handle
         })
         .clone()
+}
+
+/// Samples of histograms are put into their buckets so often.
+const UPKEEP: Duration = Duration::from_secs(1);
+
+/// Keeps the recorder small. It holds every sample of a histogram until somebody asks for its metrics, and nobody may ever ask.
+pub struct Upkeep {
+    recorder: PrometheusHandle,
+    last: Cell<Instant>,
+}
+
+impl Upkeep {
+    /// Of what [`install`] gave.
+    pub fn new(recorder: PrometheusHandle) -> Self {
+        Self { recorder, last: Cell::new(Instant::now()) }
+    }
+
+    /// To be called often; does something once a second.
+    pub fn tend(&self) {
+        if self.last.get().elapsed() >= UPKEEP {
+            self.recorder.run_upkeep();
+            self.last.set(Instant::now());
+        }
+    }
 }

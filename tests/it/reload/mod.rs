@@ -4,8 +4,10 @@
 mod attack;
 mod configmap;
 mod kafka;
+mod leaves;
 mod log;
 mod neighbours;
+mod rows;
 mod shadow;
 mod sources;
 mod state;

@@ -348,12 +348,15 @@ fn a_file_with_another_content_is_a_change() {
     assert!(found[0].effect.contains("detectors `limits` and `other`"), "{found:?}");
     assert!(found[0].effect.ends_with("when it cannot be read the change is refused"), "{found:?}");
 
+    let tail =
+        self::plan(&base().replace("type = \"file\"\npath = \"messages\"", "type = \"tail\"\npath = \"messages\""));
     let mut new = contents("1");
     new.plugins.insert("syslog".into(), "2".into());
     new.plugins.remove("aggregate");
-    let found = diff((&plan, &contents("1")), (&plan, &new)).changes;
+    let found = diff((&tail, &contents("1")), (&tail, &new)).changes;
     assert!(found[0].effect.contains("features of pipeline `ssh`"), "{found:?}");
     assert!(found[1].effect.contains("decoder of source `log`"), "{found:?}");
+    assert!(found.iter().all(|change| change.class == Class::Hot), "{found:?}");
 
     let mut new = contents("1");
     new.models.insert("ae".into(), "2".into());
@@ -384,6 +387,112 @@ fn plugins_and_models_change_hot() {
     assert!(train.effect.contains("kaminari train"));
     let removed = changes(&[("[models.ae]\npath = \"models/ae\"\n", ""), ("inference = [\"ae\"]", "")]);
     assert_eq!(of("models.ae", removed).what, What::Removed);
+}
+
+/// A pipeline of rows beside all others, with a detector, a plugin with a model and a sink.
+const ROWS: &str = r#"
+[sources.metric]
+type = "file"
+path = "m.csv"
+
+[plugins.zscore]
+path = "plugins/zscore.wasm"
+inference = ["net"]
+
+[models.net]
+path = "models/net"
+
+[detectors.z]
+plugin = "zscore"
+
+[sinks.told]
+type = "stdout"
+
+[pipelines.metric]
+sources = ["metric"]
+rows = { time = "t", window_secs = 60 }
+features = ["value"]
+detectors = ["z"]
+sinks = ["told"]
+"#;
+
+/// What the replacements make of `base` with `ROWS` after it.
+fn beside_rows(replacements: &[(&str, &str)]) -> PlanDiff {
+    let text = base() + ROWS;
+    let changed = replacements.iter().fold(text.clone(), |text, (old, new)| {
+        assert!(text.contains(old), "{old}");
+        text.replacen(old, new, 1)
+    });
+    diff((&plan(&text), &contents("1")), (&plan(&changed), &contents("1")))
+}
+
+#[test]
+fn who_judges_rows_of_features_stays_with_the_process() {
+    let rows_of = "rows of features in pipeline `metric`; files are read once: only a new process takes it up";
+    for (old, new, keys, does) in [
+        ("[detectors.z]", "[detectors.z]\nconfig = { z = 3.0 }", vec!["detectors.z.config.z"], "judges"),
+        (
+            "[detectors.z]",
+            "[detectors.z]\non_state_mismatch = \"reset\"",
+            vec!["detectors.z.on_state_mismatch"],
+            "judges",
+        ),
+        ("inference = [\"net\"]", "inference = [\"net\"]\nstate = [\"s\"]", vec!["plugins.zscore.state"], "judges"),
+        ("models/net", "models/there", vec!["models.net.path", "(file)"], "judges"),
+        (
+            "[sinks.told]\ntype = \"stdout\"",
+            "[sinks.told]\ntype = \"stdout\"\npretty = true",
+            vec!["sinks.told.pretty"],
+            "takes what is said of",
+        ),
+    ] {
+        let found = beside_rows(&[(old, new)]);
+        let [change] = &found.changes[..] else { panic!("{new}: {found:?}") };
+        assert_eq!(
+            (change.class, change.effect.clone()),
+            (Class::ProcessRestart, format!("{does} {rows_of}")),
+            "{new}"
+        );
+        assert!(change.lost.is_empty(), "{change:?}");
+        assert_eq!(change.keys.iter().map(|key| &**key).filter(|key| keys.contains(key)).count(), change.keys.len());
+        assert_eq!(found.process_reasons(), [format!("{}: {does} {rows_of}", change.keys.join(", "))]);
+    }
+    let text = plan(&(base() + ROWS));
+    let mut other = contents("1");
+    other.plugins.insert("zscore".into(), "2".into());
+    let found = diff((&text, &contents("1")), (&text, &other));
+    assert_eq!(found.process_keys(), ["(file)"]);
+    // Nobody of them is concerned by others, nor by what a model is trained with.
+    let train = "models/net\"\ntrain = { pipeline = \"ddos\", level = \"dst_addr\" }";
+    for other in [("above = 20000.0", "above = 30000.0"), ("models/net\"", train), ("models/ae", "models/there")] {
+        assert_eq!(beside_rows(&[other]).deepest(), Some(Class::Hot), "{other:?}");
+    }
+}
+
+#[test]
+fn nobody_begins_or_ends_in_the_middle_of_a_file() {
+    let pipeline = &ROWS[ROWS.find("[pipelines.metric]").unwrap()..];
+    let source = &ROWS[..ROWS.find("[plugins.zscore]").unwrap()];
+    let same = contents("1");
+    let between = |old: &str, new: &str| diff((&plan(old), &same), (&plan(new), &same));
+    let all = base() + ROWS;
+    let more = format!("{all}{}", pipeline.replace("pipelines.metric", "pipelines.more"));
+    let (added, removed) = (between(&all, &more), between(&more, &all));
+    assert_eq!(added.process_keys(), ["pipelines.more"]);
+    assert_eq!(added.process_reasons()[0], format!("pipelines.more: its source `metric` is being read; {READ_ONCE}"));
+    assert_eq!(removed.process_reasons()[0], format!("pipelines.more: its source `metric` is read on; {READ_ONCE}"));
+    // With its source it comes and goes.
+    let none = all.replace(pipeline, "").replace(source, "");
+    assert_eq!(between(&none, &all).deepest(), Some(Class::Hot));
+    assert_eq!(between(&all, &none).deepest(), Some(Class::Hot));
+
+    // What decodes a file does so to its end.
+    let text = plan(&base());
+    let mut other = contents("1");
+    other.plugins.insert("syslog".into(), "2".into());
+    let decoder = diff((&text, &same), (&text, &other)).changes.remove(0);
+    let told = format!("decodes source `log`; {READ_ONCE}");
+    assert_eq!((decoder.class, decoder.effect), (Class::ProcessRestart, told));
 }
 
 #[test]
