@@ -128,7 +128,7 @@ impl Running {
             let sources: BTreeMap<_, _> = parts
                 .sources
                 .iter()
-                .map(|(id, s)| (id.clone(), (s.component.clone(), s.asks.len(), s.sockets.clone())))
+                .map(|(id, s)| (id.clone(), (s.component.clone(), s.asks.len(), s.held.clone())))
                 .collect();
             let Some(judges) = parts.judges.clone() else {
                 return Err(BuildError::Input("the engine has no plugin host".into()));
@@ -189,9 +189,8 @@ impl Running {
         for (id, component) in &next.plan.sources {
             match sources.get(id) {
                 None => drop(new_sources.insert(id.clone(), build::source(&next.plan, component, &next.judges)?)),
-                Some((was, _, sockets)) if source_differs(was, component) => {
-                    if let Some(source) = sources::beside(&next.plan, (was, sockets.as_ref()), component, &next.judges)?
-                    {
+                Some((was, _, held)) if source_differs(was, component) => {
+                    if let Some(source) = sources::beside(&next.plan, (was, held.as_ref()), component, &next.judges)? {
                         new_sources.insert(id.clone(), source);
                     }
                 }
