@@ -46,6 +46,15 @@ impl Default for KafkaSecurity {
     }
 }
 
+/// Keys of a component that name files of its [`KafkaSecurity`]: read when it is made.
+pub const SECURITY_FILES: [&str; 5] = [
+    "security.ca_file",
+    "security.certificate_file",
+    "security.key_file",
+    "security.password.file",
+    "security.key_password.file",
+];
+
 /// Kafka's `security.protocol`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

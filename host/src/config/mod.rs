@@ -8,6 +8,7 @@
 //! stand in one file only.
 
 mod combine;
+mod contents;
 pub mod decode_options;
 mod diagnostic;
 pub mod diff;
@@ -28,6 +29,7 @@ mod resolve;
 mod rows;
 mod shadow;
 
+pub use contents::ReadFile;
 pub use diagnostic::{CODES, ConfigDiagnostic, ConfigErrors, code, near_miss};
 pub use places::Places;
 pub use plan::*;

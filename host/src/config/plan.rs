@@ -1,6 +1,7 @@
 //! What the configuration means: every default filled in, every reference resolved. Nothing optional is left that
 //! has a default. The rest of the engine reads only this.
 
+use super::contents::ReadFile;
 use crate::model::{BackendChoice, Device, Dtype, KeyKind, KeyLevel};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -135,6 +136,8 @@ pub struct Component {
     pub body: toml::Table,
     /// The same with all defaults of the type filled in.
     pub full: serde_json::Value,
+    /// Files that are read when it is made, by the (dotted) keys that name them.
+    pub files: BTreeMap<&'static str, ReadFile>,
 }
 
 /// `[models.ID]`.

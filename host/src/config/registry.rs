@@ -21,6 +21,9 @@ pub struct ComponentDef {
     pub fill: fn(&toml::Table) -> serde_json::Value,
     /// Keys of the body (dotted) that hold a path or a list of paths: made relative to the config file's folder at load.
     pub paths: &'static [&'static str],
+    /// Those of them that name files which are read when the component is made, and only then: another content makes another
+    /// component.
+    pub contents: &'static [&'static str],
 }
 
 impl ComponentDef {
@@ -30,12 +33,18 @@ impl ComponentDef {
         summary: &'static str,
         example: &'static str,
     ) -> Self {
-        Self { kind, summary, example, check: check::<T>, fill: fill::<T>, paths: &[] }
+        Self { kind, summary, example, check: check::<T>, fill: fill::<T>, paths: &[], contents: &[] }
     }
 
     /// Says which keys of the body hold paths.
     pub const fn with_paths(mut self, paths: &'static [&'static str]) -> Self {
         self.paths = paths;
+        self
+    }
+
+    /// Says which keys of the body hold paths of files that are read when the component is made.
+    pub const fn with_contents(mut self, contents: &'static [&'static str]) -> Self {
+        self.contents = contents;
         self
     }
 }

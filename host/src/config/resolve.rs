@@ -6,7 +6,7 @@ use super::plan::*;
 use super::raw::{DetectorSection, PluginSection};
 use super::read::{Findings, meant, section};
 use super::registry::{ComponentDef, Registry};
-use super::{Entry, Merged, Places, digest, resolved, sorted};
+use super::{Entry, Merged, Places, contents, digest, resolved, sorted};
 use crate::model::KeyKind;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -221,7 +221,8 @@ impl Resolver<'_> {
                 _ => {}
             }
         }
-        Some(Component { id: Arc::from(id), kind: def.kind, full: (def.fill)(&body), body })
+        let (full, files) = ((def.fill)(&body), contents::read(def, &body));
+        Some(Component { id: Arc::from(id), kind: def.kind, full, files, body })
     }
 
     /// `sha256` of the table at `path`, in lower case.

@@ -18,8 +18,7 @@ use crate::model::{FeatureFrame, PlanDigest};
 use crate::sink::{SINKS, Sink, SinkError};
 use crate::source::file::{self, FileConfig, FileReader};
 use crate::source::kafka::{Feed, KafkaConfig};
-use crate::source::udp::Takeover;
-use crate::source::{SOURCES, SourceError};
+use crate::source::{SOURCES, SourceError, Takeover};
 use crossbeam_channel::Sender;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -265,11 +264,19 @@ pub(super) fn source(plan: &Plan, component: &Component, judges: &Arc<Judges>) -
 }
 
 impl BuiltSource {
-    /// Takes the sockets of the one before over; `None`: it has its own.
+    /// Takes over what the one before has open; `None`: it has its own.
     pub(super) fn take_over(&mut self) -> Option<Result<(), SourceError>> {
         match self {
             BuiltSource::Live(live) => live.takeover.take().map(Takeover::begin),
             BuiltSource::Kafka(_) | BuiltSource::File(_) => None,
+        }
+    }
+
+    /// How many decode what it brings: each has a partition of its own.
+    pub(super) fn intakes(&self) -> usize {
+        match self {
+            BuiltSource::Live(live) => live.receivers.len(),
+            BuiltSource::Kafka(_) | BuiltSource::File(_) => 1,
         }
     }
 

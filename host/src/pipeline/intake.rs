@@ -35,14 +35,25 @@ pub(super) struct Routes {
     pub(super) flows: Vec<Arc<SinkHandle>>,
 }
 
+/// Ends a wait for sinks: its own source has gone, or the engine stops.
+pub(super) type Waits = [Arc<AtomicBool>; 2];
+
 /// What a reload asks of an intake. It looks for it between two batches.
 pub(super) enum Ask {
     /// From now on records go there; answered when they do.
     Routes(Routes, Sender<()>),
     /// Another decoder gets ready with what this one knows, and takes over when that is the word.
     Reading(Box<Reading>, Arc<Gate>),
-    /// It is to end: at its end it tells what its decoder knows, for one who takes its place.
-    Leave(Sender<Vec<u8>>),
+    /// It is to end: at its end it tells what its decoder knows, for one who takes its place; with `goes_on` also in its
+    /// partition.
+    Leave {
+        /// Who is told.
+        heir: Sender<Vec<u8>>,
+        /// The partition does not end with it.
+        goes_on: bool,
+    },
+    /// It is not to end after all.
+    Stay,
 }
 
 pub(super) struct Intake {
@@ -58,8 +69,10 @@ pub(super) struct Intake {
     next: Option<(Reading, Arc<Gate>)>,
     /// Who goes on with what its decoder knows.
     heir: Option<Sender<Vec<u8>>>,
-    /// What brings the records waits for sinks, until this is set.
-    waits: Option<Arc<AtomicBool>>,
+    /// Somebody else goes on with its partition.
+    goes_on: bool,
+    /// What brings the records waits for sinks, until one of these is set.
+    waits: Option<Waits>,
     /// What a sink did not take can be read again.
     again: bool,
     /// Where its templates are kept.
@@ -81,6 +94,7 @@ impl Intake {
             asks,
             next: None,
             heir: None,
+            goes_on: false,
             waits: None,
             again: false,
             saved: None,
@@ -119,7 +133,7 @@ impl Intake {
     }
 
     /// The records come from a file: it waits for sinks, until `stop`, and can be read again.
-    pub(super) fn patient(mut self, stop: &Arc<AtomicBool>) -> Self {
+    pub(super) fn patient(mut self, stop: &Waits) -> Self {
         self.again = true;
         self.waiting(stop)
     }
@@ -132,7 +146,7 @@ impl Intake {
     }
 
     /// Whoever sends the records waits for sinks, until `stop`.
-    pub(super) fn waiting(mut self, stop: &Arc<AtomicBool>) -> Self {
+    pub(super) fn waiting(mut self, stop: &Waits) -> Self {
         self.waits = Some(stop.clone());
         self
     }
@@ -251,7 +265,8 @@ impl Intake {
                     gate.vote(Ok(self.hand_over(&mut reading).into_iter().collect()));
                     self.next = Some((*reading, gate));
                 }
-                Ask::Leave(heir) => self.heir = Some(heir),
+                Ask::Leave { heir, goes_on } => (self.heir, self.goes_on) = (Some(heir), goes_on),
+                Ask::Stay => (self.heir, self.goes_on) = (None, false),
             }
         }
         // Nobody waits here for the word: a socket would lose what comes meanwhile.
@@ -295,11 +310,14 @@ impl Intake {
         self.progress.iter_mut().for_each(Progress::settle);
     }
 
-    /// The source has ended: the rest leaves, and the partition holds no watermark back.
+    /// The source has ended: the rest leaves, and the partition holds no watermark back, unless another goes on with it.
     pub(super) fn finish(mut self) {
         self.answer();
         self.flush();
-        self.tell(RouterMsg::End);
+        // Else time would go on without what the next one brings, and that be late.
+        if !self.goes_on {
+            self.tell(RouterMsg::End);
+        }
         if let Some(saved) = &mut self.saved {
             saved.write(self.reading.save());
         }
@@ -325,8 +343,8 @@ impl Intake {
             let output = Output::Flows(batch.clone());
             // Files and streams wait; a socket of datagrams does not: what finds no room is counted there.
             match &self.waits {
-                Some(stop) if self.again => drop(sink.send_patiently(output, &|| stop.load(Ordering::Relaxed))),
-                Some(stop) => sink.send_waiting(output, &|| stop.load(Ordering::Relaxed)),
+                Some(stop) if self.again => drop(sink.send_patiently(output, &|| is_set(stop))),
+                Some(stop) => sink.send_waiting(output, &|| is_set(stop)),
                 None => drop(sink.offer(output)),
             }
         }
@@ -344,4 +362,8 @@ impl Intake {
             let _ = pipeline.send(message(self.partition.clone()));
         }
     }
+}
+
+fn is_set(stop: &Waits) -> bool {
+    stop.iter().any(|stop| stop.load(Ordering::Relaxed))
 }

@@ -19,12 +19,13 @@ use crate::config::decode_options::DecodeOptions;
 use crate::config::{Component, PipelinePlan};
 use crate::plugin::FrameScorer;
 use crate::sink::worker::SinkHandle;
-use crate::source::udp::Sockets;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crate::source::Held;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// Batches that may wait before a router, orders and batches before a worker or a desk. Small: a batch is 1.5 MB.
 const QUEUE: usize = 16;
@@ -124,14 +125,16 @@ impl LivePipeline {
 pub(super) struct LiveSource {
     pub(super) component: Component,
     pub(super) stop: Arc<AtomicBool>,
+    /// Whoever decodes waits for no sink any more.
+    pub(super) hurry: Arc<AtomicBool>,
     pub(super) receivers: Vec<JoinHandle<()>>,
     pub(super) readers: Vec<JoinHandle<Result<(), String>>>,
     /// Of each of its intakes.
     pub(super) asks: Vec<Sender<Ask>>,
     /// It has somebody to ask; whether that one answers.
     pub(super) connected: Option<Arc<AtomicBool>>,
-    /// Of datagrams: what a successor may go on with.
-    pub(super) sockets: Option<Sockets>,
+    /// What a successor may go on with.
+    pub(super) held: Option<Held>,
     /// Of a Kafka source.
     pub(super) log: Option<LiveLog>,
 }
@@ -141,6 +144,31 @@ pub(super) struct LiveLog {
     /// What its tasks are made of.
     pub(super) parts: kafka::LogParts,
     pub(super) renew: Sender<kafka::Renew>,
+}
+
+/// What decoders before knew.
+#[derive(Default)]
+pub(super) struct Heirs {
+    /// By intake.
+    pub(super) known: Vec<Vec<u8>>,
+    /// Those that have not ended yet will tell it there.
+    pub(super) late: Vec<Receiver<Vec<u8>>>,
+}
+
+impl Heirs {
+    /// Waits so long.
+    pub(super) fn wait(told: Vec<Receiver<Vec<u8>>>, until: Instant) -> Self {
+        let mut heirs = Self::default();
+        for told in told {
+            match told.recv_deadline(until) {
+                Ok(known) => heirs.known.push(known),
+                Err(RecvTimeoutError::Timeout) => heirs.late.push(told),
+                // It has ended otherwise.
+                Err(RecvTimeoutError::Disconnected) => {}
+            }
+        }
+        heirs
+    }
 }
 
 /// What a source needs besides itself.
@@ -153,26 +181,29 @@ pub(super) struct Feeds<'a> {
 }
 
 impl LiveSource {
-    /// `known`: what the decoders of the one before knew, by intake.
+    /// `heirs`: tell what the decoders of the one before knew, when these have ended.
     pub(super) fn start(
         component: Component,
         source: BuiltSource,
         feeds: Feeds<'_>,
-        known: &[Vec<u8>],
+        heirs: Heirs,
         common: &Common,
     ) -> Result<Self, BuildError> {
         let Feeds { routes, rows, sinks, judges } = feeds;
         let id = component.id.clone();
         let stop = Arc::new(AtomicBool::new(common.stop.load(Ordering::Relaxed)));
         let panicked = &common.panicked;
+        let hurry = Arc::new(AtomicBool::new(false));
+        let waits = [hurry.clone(), common.stop.clone()];
         let mut live = Self {
             component,
             stop: stop.clone(),
+            hurry,
             receivers: Vec::new(),
             readers: Vec::new(),
             asks: Vec::new(),
             connected: None,
-            sockets: None,
+            held: None,
             log: None,
         };
         let mut asked = || -> Receiver<Ask> {
@@ -205,13 +236,15 @@ impl LiveSource {
                 live.readers.push(spawn(&format!("{id}-file"), panicked, run));
             }
             BuiltSource::Live(source) => {
-                live.sockets = source.sockets;
+                live.held = source.held;
                 let mut progress = source.progress;
                 for (number, (receiver, saved)) in source.receivers.into_iter().enumerate() {
                     let reading = Reading::new(judges, &id, &source.decode)?;
                     let intake = Intake::new((id.clone(), number as u32), reading, routes.clone(), asked());
-                    let intake = intake.resume(saved).knowing(known);
-                    let intake = if source.waits { intake.waiting(&stop) } else { intake };
+                    let intake = intake.resume(saved).knowing(&heirs.known);
+                    // Nothing is lost by waiting there, and all stays in order: what the one before still has comes first.
+                    let before = if source.waits { heirs.late.clone() } else { Vec::new() };
+                    let intake = if source.waits { intake.waiting(&waits) } else { intake };
                     let intake = intake.with_progress(progress.take());
                     let (to_intake, from_receiver) = bounded(source.queue);
                     let (recycle, recycled) = bounded(RECYCLED);
@@ -219,7 +252,8 @@ impl LiveSource {
                     let receive = move || receiver.run(&to_intake, &recycled, &stop);
                     live.receivers.push(spawn(&format!("{id}-recv-{number}"), panicked, receive));
                     live.readers.push(spawn(&format!("{id}-decode-{number}"), panicked, move || {
-                        intake.run(&from_receiver, &recycle);
+                        let known: Vec<Vec<u8>> = before.iter().filter_map(|heir| heir.recv().ok()).collect();
+                        intake.knowing(&known).run(&from_receiver, &recycle);
                         Ok(())
                     }));
                 }
@@ -231,7 +265,7 @@ impl LiveSource {
                     .collect::<Result<Vec<_>, BuildError>>()?;
                 // Each file brings what reads it.
                 let none = Reading::new(None, &id, &DecodeOptions::default())?;
-                let intake = Intake::new((id.clone(), 0), none, routes, asked()).patient(&stop);
+                let intake = Intake::new((id.clone(), 0), none, routes, asked()).patient(&waits);
                 let (pace, progress) = (Pace::new(common.speed), common.progress.clone());
                 let run = move || files::flows(files, intake, pace, &stop, progress);
                 live.readers.push(spawn(&format!("{id}-file"), panicked, run));
@@ -240,13 +274,19 @@ impl LiveSource {
         Ok(live)
     }
 
-    /// It is to end: what its decoders know then, for one who takes its place.
-    pub(super) fn leave(&self) -> Vec<Receiver<Vec<u8>>> {
-        let ask = |asks: &Sender<Ask>| {
+    /// It is to end, and one with so many intakes goes on for it: what its decoders know then.
+    pub(super) fn leave(&self, intakes: usize) -> Vec<Receiver<Vec<u8>>> {
+        let ask = |(number, asks): (usize, &Sender<Ask>)| {
             let (tell, told) = bounded(1);
-            asks.try_send(Ask::Leave(tell)).ok().map(|()| told)
+            asks.try_send(Ask::Leave { heir: tell, goes_on: number < intakes }).ok().map(|()| told)
         };
-        self.asks.iter().filter_map(ask).collect()
+        self.asks.iter().enumerate().filter_map(ask).collect()
+    }
+
+    /// It is not to end after all.
+    pub(super) fn stay(&self) {
+        // One that has no room for it is stuck, and ends its partition one day without a word: it is idle then anyhow.
+        self.asks.iter().for_each(|asks| drop(asks.try_send(Ask::Stay)));
     }
 
     /// True when all its threads have ended.

@@ -9,9 +9,9 @@ use crate::config::{Component, ConfigError, Plan, code};
 use crate::source::framing::FramingKind;
 use crate::source::tail::{self, TailConfig};
 use crate::source::tcp::{self, TcpConfig};
-use crate::source::udp::{self, Sockets, Takeover, UdpConfig, UdpReceiver};
+use crate::source::udp::{self, Sockets, UdpConfig, UdpReceiver};
 use crate::source::unix::{self, UnixConfig, UnixKind};
-use crate::source::{Receive, SourceError};
+use crate::source::{Held, Receive, SourceError, Takeover};
 use std::fmt::Display;
 
 /// A source's receivers, each with a decoder of its own.
@@ -26,8 +26,8 @@ pub(super) struct Receivers {
     pub(super) progress: Option<Progress>,
     /// Where it listens, with the kind before it.
     pub(super) bound: Option<String>,
-    /// Of datagrams: what a successor may go on with.
-    pub(super) sockets: Option<Sockets>,
+    /// What a successor may go on with.
+    pub(super) held: Option<Held>,
     /// The change from the receivers before.
     pub(super) takeover: Option<Takeover>,
 }
@@ -35,42 +35,24 @@ pub(super) struct Receivers {
 /// The receivers of a source; `None`: it is none of that kind.
 pub(super) fn build(plan: &Plan, component: &Component) -> Result<Option<Receivers>, BuildError> {
     let id = &component.id;
-    let store = saved::store(plan);
-    let keep = |lane: String, section| store.as_ref().map(|s| Saved::new(s, lane, section, &plan.digest));
-    let templates = |receivers: Vec<Box<dyn Receive>>| {
-        let saved = |number| keep(saved::socket(id, number), "templates");
-        receivers.into_iter().enumerate().map(|(number, r)| (r, saved(number))).collect()
-    };
+    let keep = |lane: String, section| saved::store(plan).map(|s| Saved::new(&s, lane, section, &plan.digest));
     Ok(Some(if component.kind == udp::DEF.kind {
         let config: UdpConfig = read(component)?;
         let (receivers, address) = udp::bind(id, &config)?;
         of_udp(plan, component, config, receivers, Some(format!("udp {address}")))
     } else if component.kind == tcp::DEF.kind {
         let config: TcpConfig = read(component)?;
-        let (receiver, address) = tcp::bind(id, &config).map_err(|e| unusable(id, e))?;
+        let (receiver, listening) = tcp::bind(id, &config).map_err(|e| unusable(id, e))?;
         let kind = if config.tls.is_some() { "tls" } else { "tcp" };
-        Receivers {
-            receivers: templates(vec![receiver]),
-            queue: tcp::queue(&config),
-            decode: config.decode,
-            waits: true,
-            progress: None,
-            bound: Some(format!("{kind} {address}")),
-            sockets: None,
-            takeover: None,
-        }
+        let bound = Some(format!("{kind} {}", listening.address));
+        let queue = tcp::queue(&config);
+        Receivers { bound, ..of_stream(plan, id, receiver, (queue, config.decode), Some(Held::Tcp(listening))) }
     } else if component.kind == unix::DEF.kind {
         let config: UnixConfig = read(component)?;
-        Receivers {
-            receivers: templates(vec![unix::bind(id, &config).map_err(|e| unusable(id, e))?]),
-            queue: unix::queue(&config),
-            decode: config.decode,
-            waits: true,
-            progress: None,
-            bound: Some(format!("unix {}", config.path.display())),
-            sockets: None,
-            takeover: None,
-        }
+        let (receiver, listening) = unix::bind(id, &config).map_err(|e| unusable(id, e))?;
+        let bound = Some(format!("unix {}", config.path.display()));
+        let queue = unix::queue(&config);
+        Receivers { bound, ..of_stream(plan, id, receiver, (queue, config.decode), Some(Held::Unix(listening))) }
     } else if component.kind == tail::DEF.kind {
         let config: TailConfig = read(component)?;
         let kept = keep(saved::files(id), "positions");
@@ -83,37 +65,70 @@ pub(super) fn build(plan: &Plan, component: &Component) -> Result<Option<Receive
             tail::open(id, &config, None)
         });
         let (receiver, places) = opened.map_err(|e| BuildError::Input(format!("source {id:?}: {e}")))?;
-        Receivers {
-            receivers: templates(vec![receiver]),
-            queue: tail::queue(&config),
-            decode: config.decode,
-            waits: true,
-            progress: kept.map(|kept| Progress::new(places, kept)),
-            bound: None,
-            sockets: None,
-            takeover: None,
-        }
+        let queue = tail::queue(&config);
+        let progress = kept.map(|kept| Progress::new(places, kept));
+        Receivers { progress, ..of_stream(plan, id, receiver, (queue, config.decode), None) }
     } else {
         return Ok(None);
     }))
 }
 
-/// The receivers of a source that takes the place of one on the same address; `None`: it is not of a kind that can be opened
-/// beside the other.
-pub(super) fn beside(
-    plan: &Plan,
-    old: Option<&Sockets>,
-    component: &Component,
-) -> Result<Option<Receivers>, BuildError> {
-    let Some(old) = old.filter(|_| component.kind == udp::DEF.kind) else { return Ok(None) };
-    let config: UdpConfig = read(component)?;
-    if !old.serve(config.listen) {
-        return Ok(None);
-    }
-    let (receivers, takeover) = udp::take_over(&component.id, &config, old)?;
-    let mut made = of_udp(plan, component, config, receivers, None);
+/// The receivers of a source that takes the place of one on the same address, and goes on with what that has open; `None`: it is
+/// none of those that can.
+pub(super) fn beside(plan: &Plan, old: Option<&Held>, component: &Component) -> Result<Option<Receivers>, BuildError> {
+    let id = &component.id;
+    let (mut made, takeover) = match old {
+        Some(Held::Udp(old)) if component.kind == udp::DEF.kind => {
+            let config: UdpConfig = read(component)?;
+            if !old.serve(config.listen) {
+                return Ok(None);
+            }
+            let (receivers, takeover) = udp::take_over(id, &config, old)?;
+            (of_udp(plan, component, config, receivers, None), Takeover::new(move || takeover.begin()))
+        }
+        Some(Held::Tcp(old)) if component.kind == tcp::DEF.kind => {
+            let config: TcpConfig = read(component)?;
+            if !old.serves(config.listen) {
+                return Ok(None);
+            }
+            let (receiver, held, takeover) = tcp::take_over(id, &config, old).map_err(|e| unusable(id, e))?;
+            let queue = tcp::queue(&config);
+            (of_stream(plan, id, receiver, (queue, config.decode), Some(Held::Tcp(held))), takeover)
+        }
+        Some(Held::Unix(old)) if component.kind == unix::DEF.kind => {
+            let config: UnixConfig = read(component)?;
+            if !old.serves(&config) {
+                return Ok(None);
+            }
+            let (receiver, held, takeover) = unix::take_over(id, &config, old);
+            let queue = unix::queue(&config);
+            (of_stream(plan, id, receiver, (queue, config.decode), Some(Held::Unix(held))), takeover)
+        }
+        _ => return Ok(None),
+    };
     made.takeover = Some(takeover);
     Ok(Some(made))
+}
+
+/// One receiver of something that waits.
+fn of_stream(
+    plan: &Plan,
+    id: &str,
+    receiver: Box<dyn Receive>,
+    (queue, decode): (usize, DecodeOptions),
+    held: Option<Held>,
+) -> Receivers {
+    let saved = saved::store(plan).map(|s| Saved::new(&s, saved::socket(id, 0), "templates", &plan.digest));
+    Receivers {
+        receivers: vec![(receiver, saved)],
+        queue,
+        decode,
+        waits: true,
+        progress: None,
+        bound: None,
+        held,
+        takeover: None,
+    }
 }
 
 fn of_udp(
@@ -124,7 +139,7 @@ fn of_udp(
     bound: Option<String>,
 ) -> Receivers {
     let store = saved::store(plan);
-    let sockets = Some(Sockets::of(&receivers));
+    let held = Some(Held::Udp(Sockets::of(&receivers)));
     let saved = |number| {
         let lane = saved::socket(&component.id, number);
         store.as_ref().map(|s| Saved::new(s, lane, "templates", &plan.digest))
@@ -137,12 +152,13 @@ fn of_udp(
         waits: false,
         progress: None,
         bound,
-        sockets,
+        held,
         takeover: None,
     }
 }
 
-/// True when the successor of a source can only be opened after it: it has the same address, or the same positions.
+/// True when the successor of a source that cannot go on with what that has open must be opened after it: it has the same address,
+/// or the same positions.
 pub(super) fn holds_alone(was: &Component, component: &Component) -> bool {
     let same = |key: &str| was.kind == component.kind && was.body.get(key) == component.body.get(key);
     match component.kind {

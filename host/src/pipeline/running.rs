@@ -4,7 +4,7 @@
 use super::build::{BuildError, Built};
 use super::intake::Routes;
 use super::judges::Judges;
-use super::live::{Common, Feeds, LivePipeline, LiveSource, Sinks};
+use super::live::{Common, Feeds, Heirs, LivePipeline, LiveSource, Sinks};
 use super::rows::RowsIntake;
 use crate::config::Plan;
 use crate::model::{Content, PlanDigest};
@@ -63,7 +63,7 @@ impl Running {
         let mut parts = Parts { plan, judges, sources: BTreeMap::new(), pipelines, sinks, digest, gone, errors };
         for (id, source) in sources {
             let Some(component) = parts.plan.sources.get(&id).cloned() else { continue };
-            let live = LiveSource::start(component, source, parts.feeds(&id), &[], &common)?;
+            let live = LiveSource::start(component, source, parts.feeds(&id), Heirs::default(), &common)?;
             parts.sources.insert(id, live);
         }
         Ok(Self { common, parts: Mutex::new(parts) })

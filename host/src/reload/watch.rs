@@ -39,12 +39,15 @@ impl Default for Pace {
     }
 }
 
-/// The files that a plan was made from and those that it names: configuration, plugins, folders of models.
+/// The files that a plan was made from and those that it names: configuration, plugins, folders of models, and what sources and
+/// sinks read when they are made.
 pub fn files(plan: &Plan) -> Vec<PathBuf> {
     let configuration = plan.places.files().map(PathBuf::from);
     let plugins = plan.plugins.values().map(|plugin| plugin.path.clone());
     let models = plan.models.values().map(|model| model.path.clone());
-    configuration.chain(plugins).chain(models).collect()
+    let components = plan.sources.values().chain(plan.sinks.values());
+    let read = components.flat_map(|component| component.files.values()).map(|file| file.path.clone());
+    configuration.chain(plugins).chain(models).chain(read).collect()
 }
 
 /// A running watch; ends when it is dropped, after a call that is under way.

@@ -212,7 +212,13 @@ mod tests {
             }
             assert!(
                 build(
-                    &Component { id: "x".into(), kind: def.kind, full: (def.fill)(&body), body },
+                    &Component {
+                        id: "x".into(),
+                        kind: def.kind,
+                        full: (def.fill)(&body),
+                        files: Default::default(),
+                        body
+                    },
                     &"sha256:00".into()
                 )
                 .is_ok(),
@@ -225,10 +231,9 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_by_name() {
         let body = "colour = true".parse().unwrap();
-        let err =
-            build(&Component { id: "out".into(), kind: "stdout", full: Default::default(), body }, &"sha256:00".into())
-                .err()
-                .unwrap();
+        let out =
+            Component { id: "out".into(), kind: "stdout", full: Default::default(), files: Default::default(), body };
+        let err = build(&out, &"sha256:00".into()).err().unwrap();
         assert_eq!(err.reason, "config");
         assert!(err.to_string().contains("`out`") && err.to_string().contains("colour"), "{err}");
     }

@@ -163,6 +163,15 @@ impl Framer {
         !is_line && matches!(state, State::Count | State::Length { .. } | State::Body { .. })
     }
 
+    /// From now on frames may be so long, where they stand in the stream as they did; else all stays: a sender does not change
+    /// its framing in the middle of a stream.
+    pub fn limit(&mut self, framing: Framing) {
+        let max_frame_bytes = framing.max_frame_bytes;
+        if (Framing { max_frame_bytes, ..self.framing }) == framing {
+            self.framing = framing;
+        }
+    }
+
     /// Bytes taken since the last frame was whole.
     pub fn pending(&self) -> u64 {
         self.pending

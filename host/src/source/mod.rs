@@ -7,6 +7,7 @@
 mod clock;
 pub mod file;
 pub mod framing;
+mod handover;
 pub mod kafka;
 mod messages;
 mod parquet;
@@ -37,6 +38,33 @@ pub trait Receive: Send {
     /// Receives until `stop`, hands over what it has by then, and returns. `recycled` brings used batches back. Returns, too,
     /// when nobody takes what it delivers.
     fn run(self: Box<Self>, out: &Sender<Delivery>, recycled: &Receiver<FrameBatch>, stop: &Arc<AtomicBool>);
+}
+
+/// What a source at work has open, for one that takes its place. Keeps nothing open itself.
+#[derive(Clone)]
+pub enum Held {
+    /// Sockets.
+    Udp(udp::Sockets),
+    /// A listener with its connections.
+    Tcp(tcp::Listening),
+    /// The same, or a socket of datagrams, with their file.
+    Unix(unix::Listening),
+}
+
+/// The change from the receivers of a source to those that take their place. Dropped before [`begin`](Self::begin), nothing has
+/// happened.
+pub struct Takeover(Box<dyn FnOnce() -> Result<(), SourceError> + Send>);
+
+impl Takeover {
+    /// `begin` does it.
+    pub fn new(begin: impl FnOnce() -> Result<(), SourceError> + Send + 'static) -> Self {
+        Self(Box::new(begin))
+    }
+
+    /// From now on the old receivers, told to stop, leave what they have open to the new ones. `Err`: they go on as they were.
+    pub fn begin(self) -> Result<(), SourceError> {
+        (self.0)()
+    }
 }
 
 /// Why a source could not start or go on.

@@ -3,9 +3,10 @@
 //! by keep-alive probes.
 
 use super::framing::Framing;
-use super::stream::{Limits, Listener, StreamReceiver, queue_len};
-use super::tls::{self, TlsConfig};
-use super::{Receive, SourceError};
+use super::handover::Claim;
+use super::stream::{Limits, Listener, Server, StreamReceiver, queue_len};
+use super::tls::{self, Tls, TlsConfig};
+use super::{Receive, SourceError, Takeover};
 use crate::config::decode_options::DecodeOptions;
 use crate::config::registry::ComponentDef;
 use schemars::JsonSchema;
@@ -15,7 +16,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 /// `type = "tcp"`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -61,42 +61,75 @@ pub const DEF: ComponentDef = ComponentDef::new::<TcpConfig>(
     "frames over TCP and TLS: lines, octet-counted (RFC 6587, RFC 5425) or behind their length",
     "listen = \"0.0.0.0:6514\"\nframing = { type = \"newline\" }\ntls = { cert = \"server.pem\", key = \"server.key\" }\ndecode = { format = \"jsonl\" }\n",
 )
-.with_paths(&["tls.cert", "tls.key", "tls.client_ca"]);
+.with_paths(&["tls.cert", "tls.key", "tls.client_ca"])
+.with_contents(&["tls.cert", "tls.key", "tls.client_ca"]);
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
 /// Reads certificates and keys; fails as [`bind`] would.
 pub fn check(id: &str, config: &TcpConfig) -> Result<(), SourceError> {
-    acceptor(id, config).map(drop)
+    tls(id, config).map(drop)
 }
 
-fn acceptor(id: &str, config: &TcpConfig) -> Result<Option<TlsAcceptor>, SourceError> {
-    config
-        .tls
-        .as_ref()
-        .map(tls::acceptor)
-        .transpose()
-        .map_err(|tls::Unusable { key, path, why }| SourceError::Unusable { id: id.to_owned(), key, path, why })
+fn tls(id: &str, config: &TcpConfig) -> Result<Option<Tls>, SourceError> {
+    let read = config.tls.as_ref().map(tls::read).transpose();
+    read.map_err(|tls::Unusable { key, path, why }| SourceError::Unusable { id: id.to_owned(), key, path, why })
 }
 
-/// Listens; nothing is accepted yet. The second value is the address bound (port 0 resolved).
-pub fn bind(id: &str, config: &TcpConfig) -> Result<(Box<dyn Receive>, SocketAddr), SourceError> {
-    let tls = acceptor(id, config)?;
-    let limits = Limits {
+fn limits(config: &TcpConfig) -> Limits {
+    Limits {
         framing: config.framing,
         max_connections: config.max_connections,
         idle: limit(config.idle_timeout_secs),
         frame: limit(config.frame_timeout_secs),
-    };
-    let mut bound = config.listen;
-    let receiver = StreamReceiver::new(id, tls, limits, || {
+    }
+}
+
+/// What a source at work listens on, for one that takes its place. Keeps nothing open.
+#[derive(Clone)]
+pub struct Listening {
+    /// Where, with a port that the system chose.
+    pub address: SocketAddr,
+    claim: Claim<Server>,
+}
+
+impl Listening {
+    /// Whether it is what this `listen` asks for, and somebody is at work there; port 0 is any port.
+    pub fn serves(&self, listen: SocketAddr) -> bool {
+        let same = self.address.ip() == listen.ip() && [0, self.address.port()].contains(&listen.port());
+        same && self.claim.is_held()
+    }
+}
+
+/// Listens; nothing is accepted yet.
+pub fn bind(id: &str, config: &TcpConfig) -> Result<(Box<dyn Receive>, Listening), SourceError> {
+    let tls = tls(id, config)?;
+    let mut address = config.listen;
+    let receiver = StreamReceiver::new(id, tls, limits(config), || {
         let listener = TcpListener::from_std(listen(config.listen)?)?;
-        bound = listener.local_addr()?;
+        address = listener.local_addr()?;
         Ok(Listener::Tcp(listener))
     });
-    let bind = |source| SourceError::Bind { id: id.to_owned(), listen: config.listen, source };
-    Ok((Box::new(receiver.map_err(bind)?), bound))
+    let (receiver, claim) =
+        receiver.map_err(|source| SourceError::Bind { id: id.to_owned(), listen: config.listen, source })?;
+    Ok((Box::new(receiver), Listening { address, claim }))
+}
+
+/// A receiver that will go on with the listener and the connections of a source at work. Nothing changes for that before
+/// [`Takeover::begin`]; then it hands all over when it is told to stop.
+pub fn take_over(
+    id: &str,
+    config: &TcpConfig,
+    old: &Listening,
+) -> Result<(Box<dyn Receive>, Listening, Takeover), SourceError> {
+    let (receiver, claim) = StreamReceiver::after(&old.claim, tls(id, config)?, limits(config));
+    let (id, listen, before) = (id.to_owned(), old.address, old.claim.clone());
+    let begin = Takeover::new(move || {
+        let ended = || std::io::Error::other("the receiver of the source at work has ended");
+        if before.make() { Ok(()) } else { Err(SourceError::Bind { id, listen, source: ended() }) }
+    });
+    Ok((Box::new(receiver), Listening { address: old.address, claim }, begin))
 }
 
 /// Batches that may wait between the connections and the decoder.

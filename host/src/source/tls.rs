@@ -32,8 +32,25 @@ pub(super) struct Unusable {
     pub(super) why: String,
 }
 
-/// Who takes connections with that configuration.
-pub(super) fn acceptor(config: &TlsConfig) -> Result<TlsAcceptor, Unusable> {
+/// Who takes connections.
+#[derive(Clone)]
+pub(super) struct Tls {
+    pub(super) acceptor: TlsAcceptor,
+    /// Of clients' certificates; empty: none is asked for.
+    authorities: Vec<CertificateDer<'static>>,
+}
+
+impl Tls {
+    /// True when whoever was let in before would be now.
+    pub(super) fn admits_all_of(&self, before: Option<&Self>) -> bool {
+        let known = |authority: &CertificateDer<'static>| self.authorities.contains(authority);
+        let asked = |before: &Self| !before.authorities.is_empty() && before.authorities.iter().all(known);
+        before.is_some_and(|before| self.authorities.is_empty() || asked(before))
+    }
+}
+
+/// Reads the files of that configuration.
+pub(super) fn read(config: &TlsConfig) -> Result<Tls, Unusable> {
     let TlsConfig { cert, key, client_ca } = config;
     let unusable = |key, path: &Path, why: String| Unusable { key, path: path.to_owned(), why };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -42,13 +59,15 @@ pub(super) fn acceptor(config: &TlsConfig) -> Result<TlsAcceptor, Unusable> {
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|e| unusable("tls.cert", cert, e.to_string()))?;
+    let mut authorities = Vec::new();
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let bad = |why: String| unusable("tls.client_ca", path, why);
             let mut roots = RootCertStore::empty();
-            for authority in certificates(path).map_err(bad)? {
-                roots.add(authority).map_err(|e| bad(e.to_string()))?;
+            authorities = certificates(path).map_err(bad)?;
+            for authority in &authorities {
+                roots.add(authority.clone()).map_err(|e| bad(e.to_string()))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
             builder.with_client_cert_verifier(verifier.map_err(|e| bad(e.to_string()))?)
@@ -58,7 +77,7 @@ pub(super) fn acceptor(config: &TlsConfig) -> Result<TlsAcceptor, Unusable> {
         let why = format!("cannot be used with the certificate of {}: {e}", cert.display());
         unusable("tls.key", key, why)
     })?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Tls { acceptor: TlsAcceptor::from(Arc::new(config)), authorities })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

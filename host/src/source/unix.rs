@@ -1,12 +1,14 @@
 //! Frames over a unix socket. In: connections that bring streams (`kind = "stream"`), or datagrams, each a frame. Out:
 //! frames without a peer. A socket file that nobody listens on is a leaving and is replaced; one that somebody listens on,
-//! and what is no socket, is refused. Both kinds wait: a full queue makes the senders wait.
+//! and what is no socket, is refused. Both kinds wait: a full queue makes the senders wait. A source that is set up anew on the
+//! same file goes on with the socket and all connections of the one before.
 
 use super::clock::IngestClock;
 use super::framing::Framing;
-use super::stream::{Limits, Listener, StreamReceiver, queue_len};
+use super::handover::{Claim, Open, Place, place};
+use super::stream::{Limits, Listener, Server, StreamReceiver, queue_len};
 use super::tcp::{default_connections, default_frame_timeout, default_queue, limit};
-use super::{Receive, SourceError};
+use super::{Receive, SourceError, Takeover};
 use crate::config::decode_options::DecodeOptions;
 use crate::config::registry::ComponentDef;
 use crate::model::frames::NO_PEER;
@@ -101,35 +103,92 @@ const BATCH_BYTES: usize = 256 << 10;
 const TICK: Duration = Duration::from_millis(50);
 const BACKLOG: i32 = 1024;
 
-/// Makes the socket; nothing is received yet.
-pub fn bind(id: &str, config: &UnixConfig) -> Result<Box<dyn Receive>, SourceError> {
-    let unusable =
-        |why: String| SourceError::Unusable { id: id.to_owned(), key: "path", path: config.path.clone(), why };
-    let kind = if config.kind == UnixKind::Stream { Type::STREAM } else { Type::DGRAM };
-    let (socket, file) = open(config, kind).map_err(unusable)?;
-    if config.kind == UnixKind::Datagram {
-        let socket: UnixDatagram = socket.into();
-        socket.set_read_timeout(Some(TICK)).map_err(|e| unusable(e.to_string()))?;
-        return Ok(Box::new(Datagrams {
-            meters: Meters::new(id),
-            socket,
-            max: config.framing.max_frame_bytes,
-            _file: file,
-        }));
+/// What a source at work listens on, for one that takes its place. Keeps nothing open.
+#[derive(Clone)]
+pub struct Listening {
+    path: PathBuf,
+    /// Of its file.
+    id: (u64, u64),
+    claim: Claims,
+}
+
+#[derive(Clone)]
+enum Claims {
+    Stream(Claim<Server>),
+    Datagram(Claim<Bound>),
+}
+
+impl Listening {
+    /// Whether it is what this configuration asks for, and somebody is at work there, in a file that is still the same.
+    pub fn serves(&self, config: &UnixConfig) -> bool {
+        let held = match (&self.claim, config.kind) {
+            (Claims::Stream(claim), UnixKind::Stream) => claim.is_held(),
+            (Claims::Datagram(claim), UnixKind::Datagram) => claim.is_held(),
+            _ => false,
+        };
+        held && self.path == config.path && identity(&self.path) == Some(self.id)
     }
-    let limits = Limits {
+}
+
+fn limits(config: &UnixConfig) -> Limits {
+    Limits {
         framing: config.framing,
         max_connections: config.max_connections,
         idle: limit(config.idle_timeout_secs),
         frame: limit(config.frame_timeout_secs),
-    };
-    let receiver = StreamReceiver::new(id, None, limits, || {
+    }
+}
+
+/// Makes the socket; nothing is received yet.
+pub fn bind(id: &str, config: &UnixConfig) -> Result<(Box<dyn Receive>, Listening), SourceError> {
+    let unusable = |why: String| unusable(id, config, why);
+    let kind = if config.kind == UnixKind::Stream { Type::STREAM } else { Type::DGRAM };
+    let (socket, file) = open(config, kind).map_err(unusable)?;
+    let at = |id, claim| Listening { path: config.path.clone(), id, claim };
+    let file_id = file.id;
+    if config.kind == UnixKind::Datagram {
+        let socket: UnixDatagram = socket.into();
+        socket.set_read_timeout(Some(TICK)).map_err(|e| unusable(e.to_string()))?;
+        let (receiver, claim) = Datagrams::new(id, config, Open::Own(Bound { socket, _file: file }));
+        return Ok((Box::new(receiver), at(file_id, Claims::Datagram(claim))));
+    }
+    let receiver = StreamReceiver::new(id, None, limits(config), || {
         socket.set_nonblocking(true)?;
         let listener = UnixListener::from_std(socket.into())?;
-        Ok(Listener::Unix { listener, path: config.path.clone() })
+        Ok(Listener::Unix { listener, file })
     });
-    let receiver = receiver.map_err(|e| unusable(e.to_string()))?;
-    Ok(Box::new(Streams { receiver: Box::new(receiver), _file: file }))
+    let (receiver, claim) = receiver.map_err(|e| unusable(e.to_string()))?;
+    Ok((Box::new(receiver), at(file_id, Claims::Stream(claim))))
+}
+
+/// A receiver that will go on with what a source at work has open. Nothing changes for that before [`Takeover::begin`]; then it
+/// hands all over when it is told to stop.
+pub fn take_over(id: &str, config: &UnixConfig, old: &Listening) -> (Box<dyn Receive>, Listening, Takeover) {
+    let (receiver, claim): (Box<dyn Receive>, _) = match &old.claim {
+        Claims::Stream(claim) => {
+            let (receiver, claim) = StreamReceiver::after(claim, None, limits(config));
+            (Box::new(receiver), Claims::Stream(claim))
+        }
+        Claims::Datagram(claim) => {
+            let (receiver, claim) = Datagrams::new(id, config, Open::Before(claim.clone()));
+            (Box::new(receiver), Claims::Datagram(claim))
+        }
+    };
+    let (id, config, before) = (id.to_owned(), config.clone(), old.claim.clone());
+    let begin = Takeover::new(move || {
+        permit(&config).map_err(|e| unusable(&id, &config, e.to_string()))?;
+        let made = match &before {
+            Claims::Stream(claim) => claim.make(),
+            Claims::Datagram(claim) => claim.make(),
+        };
+        let ended = || unusable(&id, &config, "the receiver of the source at work has ended".to_owned());
+        if made { Ok(()) } else { Err(ended()) }
+    });
+    (receiver, Listening { claim, ..old.clone() }, begin)
+}
+
+fn unusable(id: &str, config: &UnixConfig, why: String) -> SourceError {
+    SourceError::Unusable { id: id.to_owned(), key: "path", path: config.path.clone(), why }
 }
 
 /// Batches that may wait between the socket and the decoder.
@@ -138,9 +197,15 @@ pub fn queue(config: &UnixConfig) -> usize {
 }
 
 /// The socket's file, removed when the socket is closed, unless another has taken its place.
-struct SocketFile {
+pub(in crate::source) struct SocketFile {
     path: PathBuf,
     id: (u64, u64),
+}
+
+impl SocketFile {
+    pub(in crate::source) fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Drop for SocketFile {
@@ -168,11 +233,15 @@ fn open(config: &UnixConfig, kind: Type) -> Result<(Socket, SocketFile), String>
     let id = identity(path).ok_or("its file is gone at once")?;
     let file = SocketFile { path: path.clone(), id };
     // Nobody can connect before `listen`.
-    fs::set_permissions(path, fs::Permissions::from_mode(config.mode)).map_err(told)?;
+    permit(config).map_err(told)?;
     if kind == Type::STREAM {
         socket.listen(BACKLOG).map_err(told)?;
     }
     Ok((socket, file))
+}
+
+fn permit(config: &UnixConfig) -> io::Result<()> {
+    fs::set_permissions(&config.path, fs::Permissions::from_mode(config.mode))
 }
 
 /// Removes the socket file of a process that is gone.
@@ -196,18 +265,6 @@ fn remove_leaving(path: &Path) -> Result<(), String> {
     fs::remove_file(path).map_err(|e| e.to_string())
 }
 
-/// Connections, and the file that goes when they end.
-struct Streams {
-    receiver: Box<StreamReceiver>,
-    _file: SocketFile,
-}
-
-impl Receive for Streams {
-    fn run(self: Box<Self>, out: &Sender<Delivery>, recycled: &Receiver<FrameBatch>, stop: &Arc<AtomicBool>) {
-        self.receiver.run(out, recycled, stop);
-    }
-}
-
 struct Meters {
     frames: Counter,
     bytes: Counter,
@@ -225,32 +282,50 @@ impl Meters {
     }
 }
 
-struct Datagrams {
+/// A socket of datagrams.
+struct Bound {
     socket: UnixDatagram,
-    max: usize,
-    meters: Meters,
     _file: SocketFile,
 }
 
+struct Datagrams {
+    open: Open<Bound>,
+    max: usize,
+    meters: Meters,
+    place: Place<Bound>,
+}
+
+impl Datagrams {
+    fn new(id: &str, config: &UnixConfig, open: Open<Bound>) -> (Self, Claim<Bound>) {
+        let (place, claim) = place();
+        (Self { open, max: config.framing.max_frame_bytes, meters: Meters::new(id), place }, claim)
+    }
+}
+
 impl Receive for Datagrams {
-    /// A stop empties the socket first.
+    /// A stop empties the socket first, unless there is a successor, who has it then.
     fn run(self: Box<Self>, out: &Sender<Delivery>, recycled: &Receiver<FrameBatch>, stop: &Arc<AtomicBool>) {
+        let Self { open, max, meters, place } = *self;
+        let Some(bound) = open.get() else { return };
         let mut clock = IngestClock::default();
         // One byte more tells a datagram that is too long.
-        let mut space = vec![0; self.max + 1];
+        let mut space = vec![0; max + 1];
         loop {
-            let stopping = stop.load(Ordering::Relaxed);
+            let stopping = stop.load(Ordering::Acquire);
+            if stopping && place.is_claimed() {
+                return place.leave(bound);
+            }
             let mut batch = recycled.try_recv().unwrap_or_default();
             batch.clear();
             let mut wait = !stopping;
             while batch.data.len() < BATCH_BYTES {
                 // An error is a time-out, or that nothing is there.
-                let _ = self.socket.set_nonblocking(!wait);
-                let Ok(n) = self.socket.recv(&mut space) else { break };
+                let _ = bound.socket.set_nonblocking(!wait);
+                let Ok(n) = bound.socket.recv(&mut space) else { break };
                 wait = false;
                 match n {
                     0 => {}
-                    n if n > self.max => self.meters.oversized.increment(1),
+                    n if n > max => meters.oversized.increment(1),
                     n => batch.push(&space[..n], NO_PEER, clock.now()),
                 }
             }
@@ -260,8 +335,8 @@ impl Receive for Datagrams {
                 }
                 Delivery::Tick(clock.now())
             } else {
-                self.meters.frames.increment(batch.frames.len() as u64);
-                self.meters.bytes.increment(batch.data.len() as u64);
+                meters.frames.increment(batch.frames.len() as u64);
+                meters.bytes.increment(batch.data.len() as u64);
                 Delivery::Frames(batch)
             };
             // A full queue makes the senders wait: the kernel's buffer fills.
@@ -286,7 +361,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let config = config(path.clone(), "kind = \"datagram\"\nmode = \"0600\"\nframing = { max_frame_bytes = 5 }");
-        let receiver = bind("t", &config).unwrap();
+        let (receiver, _) = bind("t", &config).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let sender = UnixDatagram::unbound().unwrap();
         for text in ["one", "", "longer", "two\n", "three"] {
@@ -327,6 +402,69 @@ mod tests {
         assert_eq!(fs::read(&file).unwrap(), b"mine");
         let error = bind("t", &config(dir.path().join("no/s"), "")).err().unwrap().to_string();
         assert!(error.contains("create the folder first"), "{error}");
+    }
+
+    /// A receiver at work; what it brings, and how to end it.
+    fn run(receiver: Box<dyn Receive>) -> (Receiver<Delivery>, impl FnOnce()) {
+        let (out, deliveries) = crossbeam_channel::bounded(100);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let (_used, recycled) = crossbeam_channel::bounded(1);
+            receiver.run(&out, &recycled, &stopped);
+        });
+        let end = move || {
+            stop.store(true, Ordering::Release);
+            thread.join().unwrap();
+        };
+        (deliveries, end)
+    }
+
+    fn frame(deliveries: &Receiver<Delivery>) -> String {
+        loop {
+            if let Delivery::Frames(batch) = deliveries.recv_timeout(Duration::from_secs(30)).unwrap() {
+                assert_eq!(batch.frames.len(), 1);
+                return String::from_utf8(batch.bytes(&batch.frames[0]).to_vec()).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn another_table_goes_on_with_the_socket_and_its_file() {
+        use std::io::Write;
+        let dir = tempfile::tempdir().unwrap();
+        for kind in ["stream", "datagram"] {
+            let path = dir.path().join(kind);
+            let (receiver, listening) = bind("t", &config(path.clone(), &format!("kind = {kind:?}"))).unwrap();
+            let (deliveries, end) = run(receiver);
+            let mut stream = (kind == "stream").then(|| UnixStream::connect(&path).unwrap());
+            let datagram = UnixDatagram::unbound().unwrap();
+            let mut send = |text: &str| match &mut stream {
+                Some(stream) => stream.write_all(text.as_bytes()).unwrap(),
+                None => drop(datagram.send_to(text.trim_end().as_bytes(), &path).unwrap()),
+            };
+            send("one\n");
+            assert_eq!(frame(&deliveries), "one");
+            let other = config(path.clone(), &format!("kind = {kind:?}\nmode = \"0600\"\nqueue_bytes = 1"));
+            assert!(listening.serves(&other));
+            let (receiver, next, takeover) = take_over("t", &other, &listening);
+            assert_ne!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "nothing has happened yet");
+            takeover.begin().unwrap();
+            end();
+            // Nobody reads now, and nobody is refused.
+            send("two\n");
+            drop(stream.as_ref().map(|_| UnixStream::connect(&path).unwrap()));
+            let (deliveries, end) = run(receiver);
+            assert_eq!(frame(&deliveries), "two");
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            assert!(!listening.serves(&other) && next.serves(&other));
+            // Somebody has put another file there.
+            fs::rename(&path, dir.path().join("aside")).unwrap();
+            assert!(!next.serves(&other));
+            fs::rename(dir.path().join("aside"), &path).unwrap();
+            end();
+            assert!(!path.exists(), "the last one removes it");
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ catalogue! {
     /// tls_incompatible, tls_no_certificate, tls_bad_certificate, tls_client_refused, tls_broken_off, tls_timeout, tls_other.
     SOURCE_CONNECTIONS_REFUSED = "kaminari_source_connections_refused_total", Counter, ["component_id", "reason"];
     /// Connections that ended, by reason: peer (the sender closed it), error, idle, slow (a frame took too long), framing,
-    /// stop.
+    /// admission (a reload asks for TLS or another client certificate, and the sender went on after it was told the end), stop.
     SOURCE_CONNECTIONS_CLOSED = "kaminari_source_connections_closed_total", Counter, ["component_id", "reason"];
     /// Files followed now, those that were rotated away and are read to their end too.
     SOURCE_FILES = "kaminari_source_files", Gauge, ["component_id"];

@@ -13,6 +13,7 @@ mod sources;
 mod state;
 mod steps;
 mod storm;
+mod streams;
 
 use kaminari_tests::{kaminari, plugin};
 use serde_json::Value;
@@ -80,9 +81,9 @@ impl Engine {
     /// Where a source listens, as last told.
     fn listens(&self, source: &str) -> SocketAddr {
         let log = self.log();
-        let told = log.lines().rev().find(|l| l.contains("listening on udp") && l.contains(&format!("{source:?}")));
+        let told = log.lines().rev().find(|l| l.contains("listening on ") && l.contains(&format!("{source:?}")));
         let told = told.unwrap_or_else(|| panic!("{source} does not listen: {log}"));
-        told.split_once("udp ").unwrap().1.split_whitespace().next().unwrap().parse().unwrap()
+        told.split_once("listening on ").unwrap().1.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// As editors do it.

@@ -44,14 +44,14 @@ fn config(source: &str) -> String {
 }
 
 /// A flow record as a line, without its end; `n` tells it from others.
-fn line(n: usize, packets: u64) -> String {
+pub fn line(n: usize, packets: u64) -> String {
     format!(
         "{{\"src_addr\":\"198.51.100.1\",\"dst_addr\":\"192.0.2.7\",\"proto\":17,\"src_port\":{},\"bytes\":{n},\"packets\":{packets}}}",
         n % 60_000
     )
 }
 
-fn lines(range: std::ops::Range<usize>) -> String {
+pub fn lines(range: std::ops::Range<usize>) -> String {
     range.map(|n| line(n, 1) + "\n").collect()
 }
 

@@ -12,10 +12,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// An authority, and what it has signed, in a folder.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new(dir: &Path, name: &str) -> Self {
+    /// `NAME.pem`.
+    pub fn new(dir: &Path, name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -24,7 +25,7 @@ impl Authority {
     }
 
     /// `NAME.pem` and `NAME.key`.
-    fn sign(&self, dir: &Path, name: &str) {
+    pub fn sign(&self, dir: &Path, name: &str) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
@@ -33,11 +34,16 @@ impl Authority {
     }
 }
 
-/// Sends a text and closes; an error where the server does not want it.
-pub fn send(dir: &Path, at: SocketAddr, client: Option<&str>, text: &str) -> io::Result<()> {
+/// A connection to a server that this authority has signed; an error where the handshake fails.
+pub fn connect(
+    dir: &Path,
+    at: SocketAddr,
+    authority: &str,
+    client: Option<&str>,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let read = |name: String| CertificateDer::from_pem_file(dir.join(name)).unwrap();
     let mut roots = RootCertStore::empty();
-    roots.add(read("ca.pem".to_owned())).unwrap();
+    roots.add(read(format!("{authority}.pem"))).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let builder = builder.with_root_certificates(roots);
@@ -50,6 +56,13 @@ pub fn send(dir: &Path, at: SocketAddr, client: Option<&str>, text: &str) -> io:
     };
     let connection = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
     let mut stream = StreamOwned::new(connection, TcpStream::connect(at)?);
+    stream.conn.complete_io(&mut stream.sock)?;
+    Ok(stream)
+}
+
+/// Sends a text and closes; an error where the server does not want it.
+pub fn send(dir: &Path, at: SocketAddr, client: Option<&str>, text: &str) -> io::Result<()> {
+    let mut stream = connect(dir, at, "ca", client)?;
     stream.write_all(text.as_bytes())?;
     stream.conn.send_close_notify();
     stream.flush()?;

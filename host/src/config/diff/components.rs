@@ -2,13 +2,28 @@
 
 use super::pipelines::comparisons;
 use super::{Change, Class, FILE, Pair, Side, listed};
+use crate::config::contents;
 use crate::config::plan::{Component, DetectorPlan, ModelPlan, OnStateMismatch, Plan, PluginPlan};
 use crate::config::records::decoded_by;
 use std::sync::Arc;
 
 /// True when a source or sink means something else than before, and so has to be made anew.
 pub fn source_differs(old: &Component, new: &Component) -> bool {
-    old.kind != new.kind || old.full != new.full
+    old.kind != new.kind || old.full != new.full || !contents::differing(old, new).is_empty()
+}
+
+/// Adds the keys of files that are read when a source or sink is made, and hold something else now.
+fn with_contents(mut pair: Pair<'_, Component>) -> Pair<'_, Component> {
+    if let (Some(old), Some(new)) = (pair.old, pair.new) {
+        for key in contents::differing(old, new) {
+            let key = format!("{}.{key}", pair.component);
+            let named = |k: &String| key.strip_prefix(k).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+            if !pair.keys.iter().any(named) {
+                pair.keys.push(key);
+            }
+        }
+    }
+    pair
 }
 
 /// True when a component is there in both and means the same, or in neither.
@@ -20,6 +35,7 @@ pub fn same_component(old: Option<&Component>, new: Option<&Component>) -> bool 
 }
 
 pub(super) fn source(pair: Pair<'_, Component>) -> Option<Change> {
+    let pair = with_contents(pair);
     match (pair.old, pair.new) {
         (None, _) => pair.change(Class::Hot, "is opened", Vec::new()),
         (Some(old), None) => {
@@ -30,9 +46,23 @@ pub(super) fn source(pair: Pair<'_, Component>) -> Option<Change> {
         (Some(old), Some(new)) => {
             let other = old.kind != new.kind || decoded_by(old) != decoded_by(new);
             let lost = remembers(old).filter(|_| other).into_iter().collect();
-            pair.change(Class::SourceRestart, "is closed and opened anew; its pipelines go on", lost)
+            let effect = match keeps_socket(old, new) {
+                true => "is set up anew and goes on with its sockets and connections; its pipelines go on",
+                false => "is closed and opened anew; its pipelines go on",
+            };
+            pair.change(Class::SourceRestart, effect, lost)
         }
     }
+}
+
+/// True when a source listens where it did, so that what is open stays open.
+fn keeps_socket(old: &Component, new: &Component) -> bool {
+    let keys: &[&str] = match new.kind {
+        "udp" | "tcp" => &["listen"],
+        "unix" => &["path", "kind"],
+        _ => return false,
+    };
+    old.kind == new.kind && keys.iter().all(|key| old.full.get(key) == new.full.get(key))
 }
 
 /// What goes with a source.
@@ -51,7 +81,7 @@ pub(super) fn sink(pair: Pair<'_, Component>) -> Option<Change> {
         (_, None) => "what is queued is delivered first, then it is closed",
         _ => "what is queued is delivered first, then it is opened anew",
     };
-    pair.change(Class::Hot, effect, Vec::new())
+    with_contents(pair).change(Class::Hot, effect, Vec::new())
 }
 
 pub(super) fn model(mut pair: Pair<'_, ModelPlan>, (old, a): Side<'_>, (new, b): Side<'_>) -> Option<Change> {

@@ -24,7 +24,7 @@ use crate::config::diff::{Contents, same_component, source_differs};
 use crate::config::{Component, PipelinePlan, Plan};
 use crate::model::PlanDigest;
 use crate::sink::worker::{Begin, SinkHandle, SinkWorker};
-use crate::source::udp::Sockets;
+use crate::source::Held;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,14 +71,14 @@ pub struct Change {
 struct Known {
     component: Component,
     intakes: usize,
-    sockets: Option<Sockets>,
+    held: Option<Held>,
     log: Option<LogParts>,
 }
 
 impl Known {
     fn of(source: &LiveSource) -> Self {
         let log = source.log.as_ref().map(|log| log.parts.clone());
-        Self { component: source.component.clone(), intakes: source.asks.len(), sockets: source.sockets.clone(), log }
+        Self { component: source.component.clone(), intakes: source.asks.len(), held: source.held.clone(), log }
     }
 }
 
@@ -202,9 +202,8 @@ impl Running {
         for (id, component) in &next.plan.sources {
             match sources.get(id) {
                 None => drop(new_sources.insert(id.clone(), build::source(&next.plan, component, &next.judges)?)),
-                Some(Known { component: was, sockets, .. }) if source_differs(was, component) => {
-                    if let Some(source) = sources::beside(&next.plan, (was, sockets.as_ref()), component, &next.judges)?
-                    {
+                Some(Known { component: was, held, .. }) if source_differs(was, component) => {
+                    if let Some(source) = sources::beside(&next.plan, (was, held.as_ref()), component, &next.judges)? {
                         new_sources.insert(id.clone(), source);
                     }
                 }

@@ -4,13 +4,13 @@
 use super::super::build::{self, BuildError, BuiltSource};
 use super::super::intake::Ask;
 use super::super::judges::Judges;
-use super::super::live::LiveSource;
+use super::super::live::{Heirs, LiveSource};
 use super::super::receivers;
 use super::super::running::{Parts, Running, joined, spawn};
 use super::Generation;
 use crate::config::diff::source_differs;
 use crate::config::{Component, Plan};
-use crate::source::udp::Sockets;
+use crate::source::Held;
 use crossbeam_channel::{Receiver, bounded};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,6 +38,8 @@ impl Running {
         for id in ids {
             let Some(component) = next.plan.sources.get(&id) else {
                 if let Some(source) = parts.sources.remove(&id) {
+                    // What it still has need not wait for a sink that is stuck.
+                    source.hurry.store(true, Ordering::Relaxed);
                     self.end_source(parts, source);
                 }
                 continue;
@@ -47,20 +49,21 @@ impl Running {
             }
             let mut source = built.remove(&id);
             let before = parts.sources.remove(&id);
-            let heirs = before.as_ref().map(LiveSource::leave).unwrap_or_default();
+            let intakes = source.as_ref().map_or(1, BuiltSource::intakes);
+            let heirs = before.as_ref().map(|before| before.leave(intakes)).unwrap_or_default();
             if let Some(Err(error)) = source.as_mut().and_then(BuiltSource::take_over) {
                 tracing::error!(component_id = &*id, "the source stays as it was: {error}");
                 notes.push(format!("source `{id}` stays as it was: {error}"));
+                before.iter().for_each(LiveSource::stay);
                 parts.sources.extend(before.map(|before| (id, before)));
                 continue;
             }
             // The one before hands on all that it has; its successor goes on with what it knew.
-            let until = Instant::now() + LEAVES;
             if let Some(before) = &before {
-                before.stop.store(true, Ordering::Relaxed);
+                before.stop.store(true, Ordering::Release);
                 notes.push(format!("source `{id}` was opened anew"));
             }
-            let known: Vec<Vec<u8>> = heirs.iter().filter_map(|heir| heir.recv_deadline(until).ok()).collect();
+            let heirs = Heirs::wait(heirs, Instant::now() + LEAVES);
             // What holds what its successor needs lets go of it first.
             let until = Instant::now() + ENDS;
             while source.is_none() && before.as_ref().is_some_and(|b| !b.is_over()) && Instant::now() < until {
@@ -69,9 +72,8 @@ impl Running {
             before.into_iter().for_each(|before| self.end_source(parts, before));
             let source = source.map_or_else(|| build::source(&next.plan, component, &next.judges), Ok);
             let bound = source.as_ref().ok().and_then(BuiltSource::bound);
-            let started = source.and_then(|source| {
-                LiveSource::start(component.clone(), source, parts.feeds(&id), &known, &self.common)
-            });
+            let started = source
+                .and_then(|source| LiveSource::start(component.clone(), source, parts.feeds(&id), heirs, &self.common));
             match started {
                 Ok(live) => {
                     if let Some(at) = bound {
@@ -90,7 +92,7 @@ impl Running {
 
     /// Lets a source run out, aside.
     fn end_source(&self, parts: &mut Parts, source: LiveSource) {
-        source.stop.store(true, Ordering::Relaxed);
+        source.stop.store(true, Ordering::Release);
         let LiveSource { component, receivers, readers, .. } = source;
         parts.gone.extend(receivers);
         parts.gone.push(spawn("source-end", &self.common.panicked, move || {
@@ -130,7 +132,7 @@ impl Parts {
 /// A source that can be opened beside the one whose place it takes; `None`: only after it.
 pub(super) fn beside(
     plan: &Plan,
-    (was, sockets): (&Component, Option<&Sockets>),
+    (was, held): (&Component, Option<&Held>),
     component: &Component,
     judges: &Arc<Judges>,
 ) -> Result<Option<BuiltSource>, BuildError> {
@@ -138,7 +140,7 @@ pub(super) fn beside(
         let text = format!("source `{}` reads files, which are read once: start a new process", component.id);
         return Err(BuildError::Input(text));
     }
-    if let Some(receivers) = receivers::beside(plan, sockets, component)? {
+    if let Some(receivers) = receivers::beside(plan, held, component)? {
         return Ok(Some(BuiltSource::Live(Box::new(receivers))));
     }
     Ok(match receivers::holds_alone(was, component) {

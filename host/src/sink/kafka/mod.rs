@@ -16,6 +16,7 @@ pub use config::{Format, KafkaSinkConfig, Key};
 pub use deliver::KafkaSink;
 pub use encode::Encoder;
 
+use crate::config::kafka::SECURITY_FILES;
 use crate::config::registry::ComponentDef;
 use serde::Deserialize;
 
@@ -35,6 +36,7 @@ pub const DEF: ComponentDef = ComponentDef {
         "security.password.file",
         "security.key_password.file",
     ])
+    .with_contents(&SECURITY_FILES)
 };
 
 fn check(body: toml::de::ValueDeserializer<'_>) -> Result<(), toml::de::Error> {

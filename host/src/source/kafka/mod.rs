@@ -15,7 +15,7 @@ pub use feed::{Event, Feed, KafkaError, Start, commit_now, positions};
 pub use messages::Messages;
 
 use crate::config::decode_options::DecodeOptions;
-use crate::config::kafka::{KafkaProperties, KafkaSecurity};
+use crate::config::kafka::{KafkaProperties, KafkaSecurity, SECURITY_FILES};
 use crate::config::registry::ComponentDef;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -99,13 +99,8 @@ pub const DEF: ComponentDef = ComponentDef::new::<KafkaConfig>(
     "topics of a Kafka cluster, as a member of a consumer group",
     "brokers = [\"kafka:9092\"]\ntopics = [\"flows\"]\ngroup = \"kaminari\"\ndecode = { format = \"netflow\" }\n",
 )
-.with_paths(&[
-    "security.ca_file",
-    "security.certificate_file",
-    "security.key_file",
-    "security.password.file",
-    "security.key_password.file",
-]);
+.with_paths(&SECURITY_FILES)
+.with_contents(&SECURITY_FILES);
 
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

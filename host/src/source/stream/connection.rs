@@ -1,23 +1,26 @@
 //! One connection: handshake, reads, frames, time-outs, end.
 
 use super::listener::Peer;
-use super::{Limits, Shared, Socket};
+use super::{Limits, Orders, Shared, Socket, lock};
 use crate::source::framing::{Broken, Framer};
 use std::fmt::Display;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
 /// A handshake may take so long.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// After a stop, a connection whose sender goes on is read for so long.
 const DRAIN: Duration = Duration::from_secs(2);
+/// A sender that was told the end has so long to heed it.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Why a connection ended.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(super) enum Closed {
     Slow,
     /// What comes are no frames.
     Framing(Broken),
+    /// The source asks for more than this connection was asked for.
+    Admission,
     /// The engine stops.
     Stop,
 }
@@ -44,6 +49,7 @@ impl Closed {
             Closed::Idle => "idle",
             Closed::Slow => "slow",
             Closed::Framing(_) => "framing",
+            Closed::Admission => "admission",
             Closed::Stop => "stop",
         }
     }
@@ -53,6 +59,10 @@ impl Closed {
         let secs = |limit: Option<Duration>| limit.unwrap_or_default().as_secs_f64();
         match self {
             Closed::Peer | Closed::Stop | Closed::Idle => None,
+            Closed::Admission => Some(format!(
+                "its sender would not be let in as it was (`tls`), and went on for {} s after it was told the end",
+                FAREWELL.as_secs()
+            )),
             Closed::Error(error) => Some(error.to_string()),
             Closed::Slow => {
                 Some(format!("a frame was not whole after {} s (`frame_timeout_secs`)", secs(limits.frame)))
@@ -73,10 +83,13 @@ enum Turn {
 }
 
 pub(super) struct Connection {
-    shared: Rc<Shared>,
+    shared: Arc<Shared>,
     peer: Peer,
     framer: Framer,
-    stopping: watch::Receiver<bool>,
+    orders: watch::Receiver<Orders>,
+    limits: Limits,
+    /// It was let in by this.
+    admission: u64,
     /// When the last frame was whole.
     whole: Instant,
     /// When the frame that is not whole began.
@@ -84,23 +97,23 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(shared: Rc<Shared>, peer: Peer, stopping: watch::Receiver<bool>) -> Self {
-        let framer = Framer::new(shared.limits.framing);
-        Self { shared, peer, framer, stopping, whole: Instant::now(), began: None }
+    pub(super) fn new(shared: Arc<Shared>, peer: Peer, orders: watch::Receiver<Orders>) -> Self {
+        let Orders { limits, admission, .. } = *orders.borrow();
+        let framer = Framer::new(limits.framing);
+        Self { shared, peer, framer, orders, limits, admission, whole: Instant::now(), began: None }
     }
 
     /// From the first byte to the last.
-    pub(super) async fn serve(self, socket: Socket) {
+    pub(super) async fn serve(mut self, socket: Socket, tls: Option<TlsAcceptor>) {
         match socket {
-            Socket::Tcp(stream) => match self.shared.tls.clone() {
+            Socket::Tcp(stream) => match tls {
                 None => self.read(stream).await,
                 Some(tls) => {
-                    let refused = |reason, why: &dyn Display| self.shared.refused(reason, &self.peer, why);
-                    let mut stopping = self.stopping.clone();
                     let handshake = tokio::select! {
                         handshake = timeout(HANDSHAKE, tls.accept(stream)) => handshake,
-                        _ = stopping.changed() => return,
+                        () = stopped(&mut self.orders) => return,
                     };
+                    let refused = |reason, why: &dyn Display| self.shared.refused(reason, &self.peer, why);
                     match handshake {
                         Ok(Ok(stream)) => self.read(stream).await,
                         Ok(Err(error)) => {
@@ -114,19 +127,25 @@ impl Connection {
         }
     }
 
-    async fn read(mut self, mut stream: impl AsyncRead + Unpin) {
+    async fn read(mut self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         let closed = loop {
             self.shared.outbox.room().await;
-            if *self.stopping.borrow_and_update() {
+            let Orders { limits, admission, stop } = *self.orders.borrow_and_update();
+            if stop {
                 break self.drain(&mut stream).await;
             }
+            if admission != self.admission {
+                break self.farewell(&mut stream).await;
+            }
+            self.limits = limits;
+            self.framer.limit(limits.framing);
             let (deadline, late) = self.deadline();
-            let mut stopping = self.stopping.clone();
+            let mut orders = self.orders.clone();
             let turn = async {
                 tokio::select! {
                     biased;
                     turn = poll_fn(|cx| self.turn(cx, &mut stream)) => turn,
-                    _ = stopping.changed() => Turn::Read,
+                    _ = orders.changed() => Turn::Read,
                 }
             };
             let turn = match deadline {
@@ -137,19 +156,19 @@ impl Connection {
                 break closed;
             }
         };
-        let Self { shared, peer, framer, .. } = &mut self;
+        let Self { shared, peer, framer, limits, .. } = &mut self;
         let incomplete = match closed {
             // Where a frame begins is not known any more.
             Closed::Framing(_) => false,
             _ => shared.outbox.add(peer.address(), |frame| framer.finish(&mut |f| frame(f))),
         };
         shared.refused_frames("incomplete", u64::from(incomplete));
-        shared.closed(peer, &closed);
+        shared.closed(peer, &closed, limits);
     }
 
     /// When this connection has been quiet for too long, and what that is called.
     fn deadline(&self) -> (Option<Instant>, Closed) {
-        let limits = &self.shared.limits;
+        let limits = &self.limits;
         let idle = limits.idle.map(|limit| self.whole + limit);
         match (self.began.zip(limits.frame).map(|(began, limit)| began + limit), idle) {
             (Some(slow), Some(idle)) if idle < slow => (Some(idle), Closed::Idle),
@@ -165,7 +184,7 @@ impl Connection {
             return Poll::Ready(Turn::Full);
         }
         let shared = self.shared.clone();
-        let mut space = shared.space.borrow_mut();
+        let mut space = lock(&shared.space);
         let mut buffer = ReadBuf::new(&mut space);
         if let Err(error) = ready!(Pin::new(stream).poll_read(cx, &mut buffer)) {
             // Many TLS peers just hang up.
@@ -214,4 +233,36 @@ impl Connection {
         }
         Closed::Stop
     }
+
+    /// The sender is told the end, and what it sends before it has heard of it is read.
+    async fn farewell(&mut self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Closed {
+        let until = Instant::now() + FAREWELL;
+        // One that is gone, or never reads, is seen below.
+        let _ = timeout_at(until, stream.shutdown()).await;
+        loop {
+            self.shared.outbox.room().await;
+            if self.orders.borrow_and_update().stop {
+                return self.drain(stream).await;
+            }
+            let mut orders = self.orders.clone();
+            let turn = async {
+                tokio::select! {
+                    biased;
+                    turn = poll_fn(|cx| self.turn(cx, stream)) => turn,
+                    () = stopped(&mut orders) => Turn::Read,
+                }
+            };
+            match timeout_at(until, turn).await {
+                Ok(Turn::Closed(closed)) => return closed,
+                Ok(Turn::Read | Turn::Full) if Instant::now() < until => {}
+                _ => return Closed::Admission,
+            }
+        }
+    }
+}
+
+/// Waits for a stop.
+async fn stopped(orders: &mut watch::Receiver<Orders>) {
+    // When nobody gives orders any more, all ends too.
+    drop(orders.wait_for(|orders| orders.stop).await);
 }

@@ -1,6 +1,7 @@
 //! Where connections come from.
 
 use crate::model::frames::NO_PEER;
+use crate::source::unix::SocketFile;
 use socket2::{SockRef, TcpKeepalive};
 use std::fmt;
 use std::io;
@@ -15,7 +16,11 @@ const KEEPALIVE: TcpKeepalive =
 
 pub(in crate::source) enum Listener {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, path: PathBuf },
+    /// With its file, which goes with it.
+    Unix {
+        listener: UnixListener,
+        file: SocketFile,
+    },
 }
 
 pub(in crate::source) enum Socket {
@@ -58,9 +63,9 @@ impl Listener {
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 Ok((Socket::Tcp(stream), Peer::Address(peer)))
             }
-            Listener::Unix { listener, path } => {
+            Listener::Unix { listener, file } => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Socket::Unix(stream), Peer::Path(path.clone())))
+                Ok((Socket::Unix(stream), Peer::Path(file.path().to_owned())))
             }
         }
     }

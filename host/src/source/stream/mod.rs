@@ -3,6 +3,11 @@
 //! full, nothing is read, and the senders' own buffers fill. Refused, each with a reason: connections (too many, a handshake
 //! that fails), frames (too long, incomplete), streams without frames.
 //!
+//! A source that is set up anew goes on with the listener and all connections of the one before, in the middle of a frame if need
+//! be: senders do not notice. What its table says about connections counts at once, what it says about their beginning (framing,
+//! certificates) for those that come. One that would not have been let in (plain where TLS is asked for now, other authorities of
+//! clients) is told the end and read until its sender heeds it.
+//!
 //! Metrics: `kaminari_source_{received_bytes,datagrams,refused,waits,connections,connections_refused,connections_closed}`.
 
 mod connection;
@@ -10,27 +15,26 @@ mod listener;
 mod outbox;
 
 pub(super) use listener::{Listener, Socket};
+pub(super) use outbox::queue_len;
 
 use super::Receive;
 use super::framing::Framing;
+use super::handover::{Claim, Open, Place, place};
 use super::seldom::Seldom;
+use super::tls::Tls;
 use crate::model::{Delivery, FrameBatch};
 use crate::telemetry::{SOURCE_CONNECTIONS, SOURCE_CONNECTIONS_CLOSED, SOURCE_CONNECTIONS_REFUSED, SOURCE_REFUSED};
 use connection::{Closed, Connection};
 use crossbeam_channel::{Receiver, Sender};
 use metrics::{counter, gauge};
 use outbox::Outbox;
-pub(super) use outbox::queue_len;
-use std::cell::RefCell;
 use std::fmt::Display;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet, LocalSet};
-use tokio_rustls::TlsAcceptor;
+use tokio::task::{JoinError, JoinSet};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 64 << 10;
@@ -54,71 +58,114 @@ pub(super) struct Limits {
 
 /// A listener with what it takes to serve it.
 pub(super) struct StreamReceiver {
-    id: Arc<str>,
-    runtime: Runtime,
-    listener: Listener,
-    tls: Option<TlsAcceptor>,
+    open: Open<Server>,
+    tls: Option<Tls>,
     limits: Limits,
+    place: Place<Server>,
+}
+
+/// A listener and its connections, with what drives them. Goes from a receiver to the next.
+pub(super) struct Server {
+    // Before the runtime, in which they live.
+    room: Room,
+    runtime: Runtime,
+}
+
+struct Room {
+    listener: Listener,
+    shared: Arc<Shared>,
+    connections: JoinSet<()>,
+    orders: watch::Sender<Orders>,
+    /// Who may connect.
+    tls: Option<Tls>,
+}
+
+/// What connections are told.
+#[derive(Clone, Copy, Debug)]
+struct Orders {
+    limits: Limits,
+    /// Those that came when this was another number would not be let in now.
+    admission: u64,
+    stop: bool,
 }
 
 impl StreamReceiver {
-    /// `make` makes the listener, in the runtime that will drive it.
+    /// `make` makes the listener, in the runtime that will drive it. The second value: how a successor comes to it.
     pub(super) fn new(
         id: &str,
-        tls: Option<TlsAcceptor>,
+        tls: Option<Tls>,
         limits: Limits,
         make: impl FnOnce() -> std::io::Result<Listener>,
-    ) -> std::io::Result<Self> {
+    ) -> std::io::Result<(Self, Claim<Server>)> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let listener = {
             let _inside = runtime.enter();
             make()?
         };
-        Ok(Self { id: id.into(), runtime, listener, tls, limits })
+        let id: Arc<str> = id.into();
+        let outbox = Outbox::new(&id);
+        let shared = Shared { outbox, space: Mutex::new(vec![0; READ_BYTES]), seldom: Mutex::default(), id };
+        let (shared, connections) = (Arc::new(shared), JoinSet::new());
+        let orders = watch::Sender::new(Orders { limits, admission: 0, stop: false });
+        let server = Server { room: Room { listener, shared, connections, orders, tls: tls.clone() }, runtime };
+        Ok(Self::with(Open::Own(server), tls, limits))
+    }
+
+    /// Goes on for the one before when that has been told to stop, with all that it has open.
+    pub(super) fn after(before: &Claim<Server>, tls: Option<Tls>, limits: Limits) -> (Self, Claim<Server>) {
+        Self::with(Open::Before(before.clone()), tls, limits)
+    }
+
+    fn with(open: Open<Server>, tls: Option<Tls>, limits: Limits) -> (Self, Claim<Server>) {
+        let (place, claim) = place();
+        (Self { open, tls, limits, place }, claim)
     }
 }
 
 impl Receive for StreamReceiver {
-    /// A stop first reads what the kernel has of each connection.
+    /// A stop first reads what the kernel has of each connection, unless there is a successor, who has them then.
     fn run(self: Box<Self>, out: &Sender<Delivery>, recycled: &Receiver<FrameBatch>, stop: &Arc<AtomicBool>) {
-        let Self { id, runtime, listener, tls, limits } = *self;
-        let shared = Rc::new(Shared {
-            outbox: Outbox::new(&id, out.clone(), recycled.clone()),
-            space: RefCell::new(vec![0; READ_BYTES]),
-            seldom: RefCell::default(),
-            tls,
-            limits,
-            id,
-        });
-        LocalSet::new().block_on(&runtime, serve(shared, listener, stop.clone()));
+        let Self { open, tls, limits, place } = *self;
+        let Some(Server { mut room, runtime }) = open.get() else { return };
+        room.shared.outbox.connect(out.clone(), recycled.clone());
+        let stricter = tls.as_ref().is_some_and(|tls| !tls.admits_all_of(room.tls.as_ref()));
+        room.tls = tls;
+        room.orders
+            .send_modify(|orders| (orders.limits, orders.admission) = (limits, orders.admission + u64::from(stricter)));
+        if let Some(room) = runtime.block_on(room.serve(limits.max_connections, stop, &place)) {
+            place.leave(Server { room, runtime });
+        }
     }
 }
 
 /// What all connections of a source share; they take turns on one thread.
 struct Shared {
     id: Arc<str>,
-    limits: Limits,
-    tls: Option<TlsAcceptor>,
     outbox: Outbox,
     /// Reads go here, and out of it before anybody else has his turn.
-    space: RefCell<Vec<u8>>,
-    seldom: RefCell<Seldom>,
+    space: Mutex<Vec<u8>>,
+    seldom: Mutex<Seldom>,
+}
+
+/// Nobody ever waits: there is one thread at a time.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
     /// A connection that is not served.
     fn refused(&self, reason: &'static str, peer: &dyn Display, why: &dyn Display) {
         counter!(SOURCE_CONNECTIONS_REFUSED, "component_id" => self.id.clone(), "reason" => reason).increment(1);
-        if let Some(more) = self.seldom.borrow_mut().due(reason) {
+        if let Some(more) = lock(&self.seldom).due(reason) {
             tracing::warn!(component_id = &*self.id, "a connection from {peer} was refused: {why}{more}");
         }
     }
 
-    fn closed(&self, peer: &dyn Display, closed: &Closed) {
+    fn closed(&self, peer: &dyn Display, closed: &Closed, limits: &Limits) {
         let reason = closed.reason();
         counter!(SOURCE_CONNECTIONS_CLOSED, "component_id" => self.id.clone(), "reason" => reason).increment(1);
-        if let Some(why) = closed.complaint(&self.limits)
-            && let Some(more) = self.seldom.borrow_mut().due(reason)
+        if let Some(why) = closed.complaint(limits)
+            && let Some(more) = lock(&self.seldom).due(reason)
         {
             tracing::warn!(component_id = &*self.id, "the connection from {peer} was closed: {why}{more}");
         }
@@ -132,52 +179,59 @@ impl Shared {
     }
 }
 
-async fn serve(shared: Rc<Shared>, listener: Listener, stop: Arc<AtomicBool>) {
-    let (stopped, stopping) = watch::channel(false);
-    let open = gauge!(SOURCE_CONNECTIONS, "component_id" => shared.id.clone());
-    // Counts from the beginning on, so that an absent series is not mistaken for silence.
-    open.set(0.0);
-    let watcher = tokio::task::spawn_local(async move {
-        while !stop.load(Ordering::Relaxed) {
-            tokio::time::sleep(STOP_EVERY).await;
+impl Room {
+    /// Until `stop`. Gives itself where there is a successor; else all is read out and closed.
+    async fn serve(mut self, max_connections: usize, stop: &AtomicBool, place: &Place<Server>) -> Option<Self> {
+        let shared = self.shared.clone();
+        let open = gauge!(SOURCE_CONNECTIONS, "component_id" => shared.id.clone());
+        let flusher = {
+            let shared = shared.clone();
+            tokio::spawn(async move { shared.outbox.run().await })
+        };
+        let mut look = tokio::time::interval(STOP_EVERY);
+        while !shared.outbox.is_gone() {
+            // Counts from the beginning on, so that an absent series is not mistaken for silence.
+            open.set(self.connections.len() as f64);
+            tokio::select! {
+                biased;
+                _ = look.tick() => if stop.load(Ordering::Acquire) { break },
+                Some(ended) = self.connections.join_next() => raise(ended),
+                accepted = self.listener.accept() => match accepted {
+                    Ok((_, peer)) if self.connections.len() >= max_connections => {
+                        let why = format!("there are {} already (`max_connections`)", self.connections.len());
+                        shared.refused("limit", &peer, &why);
+                    }
+                    Ok((socket, peer)) => {
+                        let connection = Connection::new(shared.clone(), peer, self.orders.subscribe());
+                        let tls = self.tls.as_ref().map(|tls| tls.acceptor.clone());
+                        self.connections.spawn(connection.serve(socket, tls));
+                    }
+                    Err(error) => {
+                        shared.refused("accept", &"somewhere", &error);
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
         }
-        let _ = stopped.send(true);
-    });
-    let flusher = {
-        let shared = shared.clone();
-        tokio::task::spawn_local(async move { shared.outbox.run().await })
-    };
-    let mut connections = JoinSet::new();
-    let mut stop_seen = stopping.clone();
-    while !*stop_seen.borrow_and_update() && !shared.outbox.is_gone() {
-        open.set(connections.len() as f64);
-        tokio::select! {
-            biased;
-            _ = stop_seen.changed() => {}
-            Some(ended) = connections.join_next() => raise(ended),
-            accepted = listener.accept() => match accepted {
-                Ok((_, peer)) if connections.len() >= shared.limits.max_connections => {
-                    let why = format!("there are {} already (`max_connections`)", connections.len());
-                    shared.refused("limit", &peer, &why);
-                }
-                Ok((socket, peer)) => {
-                    connections.spawn_local(Connection::new(shared.clone(), peer, stopping.clone()).serve(socket));
-                }
-                Err(error) => {
-                    shared.refused("accept", &"somewhere", &error);
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
+        if place.is_claimed() && !shared.outbox.is_gone() {
+            flusher.abort();
+            // What came before the change goes where it went. Nobody else has a turn between this and the end.
+            shared.outbox.finish().await;
+            shared.outbox.disconnect();
+            return Some(self);
         }
+        let Self { listener, mut connections, orders, .. } = self;
+        drop(listener);
+        orders.send_modify(|orders| orders.stop = true);
+        while let Some(ended) = connections.join_next().await {
+            raise(ended);
+        }
+        open.set(0.0);
+        flusher.abort();
+        shared.outbox.finish().await;
+        shared.outbox.disconnect();
+        None
     }
-    drop(listener);
-    while let Some(ended) = connections.join_next().await {
-        raise(ended);
-    }
-    open.set(0.0);
-    flusher.abort();
-    watcher.abort();
-    shared.outbox.finish().await;
 }
 
 /// A panic of one connection is one of the source.

@@ -1,13 +1,13 @@
 //! Frames of all connections of a source on their way to the decoder. When its queue is full, whoever reads waits.
 
+use super::lock;
 use crate::model::{Delivery, FrameBatch};
 use crate::source::clock::IngestClock;
 use crate::telemetry::{SOURCE_DATAGRAMS, SOURCE_RECEIVED_BYTES, SOURCE_WAITS};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use metrics::{Counter, counter};
-use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -26,40 +26,80 @@ pub(in crate::source) fn queue_len(queue_bytes: usize) -> usize {
 }
 
 pub(super) struct Outbox {
-    batch: RefCell<FrameBatch>,
-    clock: RefCell<IngestClock>,
-    out: Sender<Delivery>,
-    recycled: Receiver<FrameBatch>,
+    /// One thread at a time has the source: nobody waits for it.
+    desk: Mutex<Desk>,
     more: Notify,
-    gone: Cell<bool>,
-    waiting: Cell<bool>,
     frames: Counter,
     bytes: Counter,
     waits: Counter,
 }
 
+#[derive(Default)]
+struct Desk {
+    batch: FrameBatch,
+    clock: IngestClock,
+    /// The decoder; none while another is about to take over.
+    to: Option<(Sender<Delivery>, Receiver<FrameBatch>)>,
+    gone: bool,
+    waiting: bool,
+}
+
+impl Desk {
+    /// Hands over what is there, if there is room. True: nothing is left.
+    fn flush(&mut self, meters: &Outbox) -> bool {
+        if self.batch.frames.is_empty() {
+            return true;
+        }
+        let Some((out, recycled)) = &self.to else { return false };
+        let (frames, bytes) = (self.batch.frames.len(), self.batch.data.len());
+        match out.try_send(Delivery::Frames(std::mem::take(&mut self.batch))) {
+            Ok(()) => {
+                meters.frames.increment(frames as u64);
+                meters.bytes.increment(bytes as u64);
+                self.batch = recycled.try_recv().unwrap_or_default();
+                self.batch.clear();
+                true
+            }
+            Err(TrySendError::Full(Delivery::Frames(back))) => {
+                self.batch = back;
+                false
+            }
+            Err(_) => {
+                self.gone = true;
+                true
+            }
+        }
+    }
+}
+
 impl Outbox {
-    pub(super) fn new(id: &Arc<str>, out: Sender<Delivery>, recycled: Receiver<FrameBatch>) -> Self {
+    pub(super) fn new(id: &Arc<str>) -> Self {
         Self {
-            batch: RefCell::default(),
-            clock: RefCell::default(),
-            out,
-            recycled,
+            desk: Mutex::default(),
             more: Notify::new(),
-            gone: Cell::new(false),
-            waiting: Cell::new(false),
             frames: counter!(SOURCE_DATAGRAMS, "component_id" => id.clone()),
             bytes: counter!(SOURCE_RECEIVED_BYTES, "component_id" => id.clone()),
             waits: counter!(SOURCE_WAITS, "component_id" => id.clone()),
         }
     }
 
+    /// From now on frames go there, and used batches come back.
+    pub(super) fn connect(&self, out: Sender<Delivery>, recycled: Receiver<FrameBatch>) {
+        let mut desk = lock(&self.desk);
+        (desk.to, desk.gone) = (Some((out, recycled)), false);
+    }
+
+    /// Whoever took frames gets no more.
+    pub(super) fn disconnect(&self) {
+        lock(&self.desk).to = None;
+    }
+
     /// Takes what one read brought: `fill` is given who takes each frame.
     pub(super) fn add<T>(&self, peer: SocketAddr, fill: impl FnOnce(&mut dyn FnMut(&[u8])) -> T) -> T {
-        let mut batch = self.batch.borrow_mut();
-        let (now, before) = (self.clock.borrow_mut().now(), batch.data.len());
-        let result = fill(&mut |frame| batch.push(frame, peer, now));
-        if batch.data.len() > before {
+        let mut desk = lock(&self.desk);
+        let (now, before) = (desk.clock.now(), desk.batch.data.len());
+        let result = fill(&mut |frame| desk.batch.push(frame, peer, now));
+        if desk.batch.data.len() > before {
             self.more.notify_one();
         }
         result
@@ -67,11 +107,12 @@ impl Outbox {
 
     /// True while nothing more is taken.
     pub(super) fn is_full(&self) -> bool {
-        let full = self.batch.borrow().data.len() >= BATCH_BYTES && !self.flush();
-        if full && !self.waiting.replace(full) {
+        let mut desk = lock(&self.desk);
+        let full = desk.batch.data.len() >= BATCH_BYTES && !desk.flush(self);
+        if full && !desk.waiting {
             self.waits.increment(1);
         }
-        self.waiting.set(full);
+        desk.waiting = full;
         full
     }
 
@@ -84,54 +125,29 @@ impl Outbox {
 
     /// Nobody takes anything any more.
     pub(super) fn is_gone(&self) -> bool {
-        self.gone.get()
-    }
-
-    /// Hands over what is there, if there is room. True: nothing is left.
-    fn flush(&self) -> bool {
-        let mut batch = self.batch.borrow_mut();
-        if batch.frames.is_empty() {
-            return true;
-        }
-        let (frames, bytes) = (batch.frames.len(), batch.data.len());
-        match self.out.try_send(Delivery::Frames(std::mem::take(&mut batch))) {
-            Ok(()) => {
-                self.frames.increment(frames as u64);
-                self.bytes.increment(bytes as u64);
-                *batch = self.recycled.try_recv().unwrap_or_default();
-                batch.clear();
-                true
-            }
-            Err(TrySendError::Full(Delivery::Frames(back))) => {
-                *batch = back;
-                false
-            }
-            Err(_) => {
-                self.gone.set(true);
-                true
-            }
-        }
+        lock(&self.desk).gone
     }
 
     /// Hands over what does not fill a batch, and tells the time when nothing comes.
     pub(super) async fn run(&self) {
-        while !self.is_gone() {
+        loop {
             if tokio::time::timeout(TICK, self.more.notified()).await.is_ok() {
                 tokio::time::sleep(GATHER).await;
             }
-            if self.batch.borrow().frames.is_empty() {
-                let now = self.clock.borrow_mut().now();
-                let told = self.out.try_send(Delivery::Tick(now));
-                self.gone.set(told.is_err_and(|e| e.is_disconnected()));
+            let mut desk = lock(&self.desk);
+            if desk.batch.frames.is_empty() {
+                let now = desk.clock.now();
+                let told = desk.to.as_ref().map(|(out, _)| out.try_send(Delivery::Tick(now)));
+                desk.gone |= told.is_some_and(|told| told.is_err_and(|e| e.is_disconnected()));
             } else {
-                self.flush();
+                desk.flush(self);
             }
         }
     }
 
     /// Hands over the rest, however long that takes.
     pub(super) async fn finish(&self) {
-        while !self.flush() {
+        while !lock(&self.desk).flush(self) {
             tokio::time::sleep(FULL_EVERY).await;
         }
     }

@@ -1,6 +1,7 @@
 use crate::model::{Delivery, FrameBatch};
+use crate::source::Receive;
 use crate::source::framing::{Framing, FramingKind};
-use crate::source::tcp::{TcpConfig, bind};
+use crate::source::tcp::{Listening, TcpConfig, bind, take_over};
 use crossbeam_channel::{Receiver, bounded};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,15 +13,23 @@ use std::time::{Duration, Instant};
 /// A source at work.
 struct Source {
     listen: SocketAddr,
+    listening: Listening,
     deliveries: Receiver<Delivery>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
+fn config(text: &str) -> TcpConfig {
+    toml::from_str(&format!("listen = \"127.0.0.1:0\"\n{text}")).unwrap()
+}
+
 impl Source {
     fn start(text: &str, queue: usize) -> Self {
-        let config: TcpConfig = toml::from_str(&format!("listen = \"127.0.0.1:0\"\n{text}")).unwrap();
-        let (receiver, listen) = bind("t", &config).unwrap();
+        let (receiver, listening) = bind("t", &config(text)).unwrap();
+        Self::with(receiver, listening, queue)
+    }
+
+    fn with(receiver: Box<dyn Receive>, listening: Listening, queue: usize) -> Self {
         let (out, deliveries) = bounded(queue);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
@@ -28,7 +37,15 @@ impl Source {
             let (_used, recycled) = bounded::<FrameBatch>(1);
             receiver.run(&out, &recycled, &stopped);
         });
-        Self { listen, deliveries, stop, thread }
+        Self { listen: listening.address, listening, deliveries, stop, thread }
+    }
+
+    /// Another table on the same address. Gives the one that goes on, and what the one before still had.
+    fn become_with(self, text: &str) -> (Self, Vec<(String, SocketAddr)>) {
+        let (receiver, listening, takeover) = take_over("t", &config(text), &self.listening).unwrap();
+        takeover.begin().unwrap();
+        let next = Self::with(receiver, listening, 100);
+        (next, self.end())
     }
 
     fn connect(&self) -> TcpStream {
@@ -168,6 +185,70 @@ fn streams_without_frames_and_too_many_connections_are_closed() {
     right.write_all(b"3 def").unwrap();
     assert_eq!(source.frames(1)[0].0, "def");
     source.end();
+}
+
+#[test]
+fn another_table_goes_on_in_the_middle_of_a_frame() {
+    let source = Source::start("", 100);
+    let (mut a, mut long) = (source.connect(), source.connect());
+    a.write_all(b"zero\none\ntw").unwrap();
+    long.write_all(b"x").unwrap();
+    assert_eq!(source.frames(2)[1].0, "one");
+    // Built and not taken up: nothing has happened.
+    let address = source.listen;
+    let other = format!("listen = \"{address}\"\nmax_connections = 1");
+    drop(take_over("t", &toml::from_str(&other).unwrap(), &source.listening).unwrap());
+    a.write_all(b"o\nthr").unwrap();
+    assert_eq!(source.frames(1)[0].0, "two");
+    let mut rest = Vec::new();
+    let mut source = source;
+    for table in ["framing = { max_frame_bytes = 100000 }", "framing = { type = \"octet_counted\" }", "queue_bytes = 1"]
+    {
+        let before;
+        (source, before) = source.become_with(table);
+        assert_eq!(source.listen, address);
+        rest.extend(before);
+        if table.contains("100000") {
+            // What frames may be counts for connections that are open.
+            long.write_all(&[b'x'; 79_999]).unwrap();
+            long.write_all(b"\n").unwrap();
+            assert_eq!(source.frames(1)[0].0.len(), 80_000);
+        }
+    }
+    // How they stand in the stream does not: the sender has not changed.
+    a.write_all(b"ee\n").unwrap();
+    assert_eq!(source.frames(1), [("three".to_owned(), a.local_addr().unwrap())]);
+    assert_eq!(rest, []);
+    let mut new = source.connect();
+    new.write_all(b"four\n").unwrap();
+    assert_eq!(source.frames(1)[0].0, "four");
+    assert_eq!(source.end(), []);
+    assert!(is_closed(a));
+}
+
+#[test]
+fn new_limits_count_for_connections_that_are_open() {
+    let source = Source::start("", 100);
+    let (idle, mut other) = (source.connect(), source.connect());
+    other.write_all(b"one\n").unwrap();
+    source.frames(1);
+    let (source, _) = source.become_with("idle_timeout_secs = 1\nmax_connections = 1");
+    // Both are more than there may be now, and stay until they have been quiet for too long; others are not served.
+    assert!(is_closed(source.connect()));
+    assert!(is_closed(idle));
+    assert!(is_closed(other));
+    source.end();
+}
+
+#[test]
+fn a_receiver_that_has_ended_leaves_nothing() {
+    let source = Source::start("", 100);
+    let listening = source.listening.clone();
+    let (_, _, takeover) = take_over("t", &config(""), &listening).unwrap();
+    assert!(listening.serves(source.listen));
+    source.end();
+    assert!(!listening.serves(listening.address));
+    assert!(takeover.begin().unwrap_err().to_string().contains("has ended"));
 }
 
 #[test]
