@@ -107,7 +107,8 @@ fn two_hundred_reloads_lose_nothing_and_leave_nothing() {
         let events = told(&engine);
         (events.len() >= 2).then_some(events)
     });
-    assert_eq!(events.len(), 2, "{events:#?}");
+    let whole = || engine.events().into_iter().filter(|e| e["event"] != "update").collect::<Vec<_>>();
+    assert_eq!(events.len(), 2, "{:#?}", whole());
     assert_eq!((&*events[0].0, &*events[1].0), ("open", "close"));
     assert_eq!(events[0].1, events[1].1);
 
