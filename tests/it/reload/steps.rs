@@ -77,8 +77,6 @@ fn what_fails_leaves_the_plan_before_at_work() {
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let report = refused(&engine, &keeps(with_tally(&pipe)).text(), "build", "timeout_secs");
     assert_eq!(report["outcome"], "failed");
-    // Whoever waits there still is let go.
-    drop(std::fs::File::options().write(true).open(&pipe).unwrap());
     // A disk that takes nothing more: what the tally knows by now cannot be written.
     let counting = keeps(with_tally(&plugin("tally-1")));
     engine.becomes(&counting.text());
@@ -100,6 +98,8 @@ fn what_fails_leaves_the_plan_before_at_work() {
     // Fewer may be: a thread bears its parent's name when it begins.
     let left = || own_threads(&engine).into_iter().filter(|name| !held.contains(name)).collect::<Vec<_>>();
     while !left().is_empty() && std::time::Instant::now() < until {
+        // Whoever waits at the pipe still is let go, as often as it opens it.
+        drop(std::fs::File::options().read(true).write(true).open(&pipe).unwrap());
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     assert_eq!((left(), own_threads(&engine).len().max(held.len())), (Vec::new(), held.len()));
