@@ -27,7 +27,7 @@ pub enum Class {
     Hot,
     /// The pipeline's open windows are closed early and marked partial.
     WindowRestart,
-    /// The source is closed and opened anew.
+    /// The source is set up anew.
     SourceRestart,
     /// Only a new process takes it up: refused.
     ProcessRestart,

@@ -2,9 +2,9 @@
 //! safe with the sinks that take records as they are. In: what the intake has handed on. Out: positions in `state_dir`.
 
 use super::saved::Saved;
-use crate::sink::worker::SinkHandle;
+use crate::sink::worker::{SinkHandle, is_lost};
 use crate::source::tail::Places;
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,16 +49,7 @@ impl Progress {
     /// Keeps the positions when all who were asked have answered. Never waits.
     pub(super) fn settle(&mut self) {
         let Some((taken, answers)) = &mut self.asked else { return };
-        let mut failed = false;
-        answers.retain(|answer| match answer.try_recv() {
-            Ok(()) => false,
-            Err(TryRecvError::Empty) => true,
-            Err(TryRecvError::Disconnected) => {
-                failed = true;
-                false
-            }
-        });
-        if failed {
+        if is_lost(answers) {
             // Something is not safe, and will not be: it is read again after a restart.
             self.asked = None;
         } else if answers.is_empty() {

@@ -452,6 +452,20 @@ impl SinkHandle {
     }
 }
 
+/// Looks which [barriers](SinkHandle::barrier) have been answered, and keeps the others. True: one never will be.
+pub fn is_lost(barriers: &mut Vec<Receiver<()>>) -> bool {
+    let mut lost = false;
+    barriers.retain(|barrier| match barrier.try_recv() {
+        Ok(()) => false,
+        Err(TryRecvError::Empty) => true,
+        Err(TryRecvError::Disconnected) => {
+            lost = true;
+            false
+        }
+    });
+    lost
+}
+
 const STOPPED: (&str, &str) = ("stopped", "the sink's thread has ended");
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Pipelines over a Kafka source change while its session goes on: windows that are open stay so, and every flow is in exactly
 //! one of them.
 
-use super::{Engine, PER_DATAGRAM, datagram, wait_for};
+use super::{Engine, PER_DATAGRAM, datagram, log_source, wait_for};
 use kaminari_tests::kafka::{Record, brokers, consume_all, create_topic, produce, unique};
 use kaminari_tests::plugin;
 use serde_json::Value;
@@ -16,19 +16,13 @@ struct Topics {
 impl Topics {
     fn config(&self, state_dir: Option<&Path>, above: f64, rest: &str) -> String {
         let Self { brokers, flows, windows } = self;
+        let source = log_source(brokers, flows);
         let state = state_dir.map(|dir| format!("[engine]\nstate_dir = {dir:?}")).unwrap_or_default();
         format!(
             "{state}
              [api]
              listen = \"127.0.0.1:0\"
-             [sources.log]
-             type = \"kafka\"
-             brokers = [{brokers:?}]
-             topics = [{flows:?}]
-             group = {flows:?}
-             start = \"earliest\"
-             commit_interval_ms = 200
-             decode = {{ format = \"netflow\" }}
+             {source}
              [plugins.threshold]
              path = {:?}
              [plugins.tally]

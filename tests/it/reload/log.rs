@@ -1,6 +1,6 @@
 //! Pipelines over one log: some change, come and go while the others go on, exactly once.
 
-use super::{Engine, PER_DATAGRAM, datagram, wait_for};
+use super::{Engine, PER_DATAGRAM, datagram, log_source, wait_for};
 use kaminari_tests::kafka::{Record, brokers, consume_all, create_topic, produce, unique};
 use kaminari_tests::plugin;
 use serde_json::Value;
@@ -65,21 +65,15 @@ impl Log {
                 "[sinks.{id}]\ntype = \"kafka\"\nbrokers = [{brokers:?}]\ntopic = {topic:?}\ncontent = {content:?}\n"
             )
         };
+        let log = log_source(brokers, flows);
         let Busy { window_secs, above, tally, third } = *busy;
         let mut text = format!(
             "[engine]
              state_dir = {state_dir:?}
              [api]
              listen = \"127.0.0.1:0\"
-             [sources.log]
-             type = \"kafka\"
-             brokers = [{brokers:?}]
-             topics = [{flows:?}]
-             group = {flows:?}
-             start = \"earliest\"
+             {log}
              keyed = true
-             commit_interval_ms = 200
-             decode = {{ format = \"netflow\" }}
              {source}
              [plugins.threshold]
              path = {:?}

@@ -278,6 +278,14 @@ impl Drop for Exporter {
     }
 }
 
+/// The source `log`: datagrams of NetFlow in a topic, which is the name of the group, too. Keys may follow.
+fn log_source(brokers: &str, topic: &str) -> String {
+    format!(
+        "[sources.log]\ntype = \"kafka\"\nbrokers = [{brokers:?}]\ntopics = [{topic:?}]\ngroup = {topic:?}\n\
+         start = \"earliest\"\ncommit_interval_ms = 200\ndecode = {{ format = \"netflow\" }}\n"
+    )
+}
+
 /// A configuration in parts that tests exchange.
 #[derive(Clone)]
 struct Config {

@@ -61,7 +61,7 @@ impl Running {
             // The one before hands on all that it has; its successor goes on with what it knew.
             if let Some(before) = &before {
                 before.stop.store(true, Ordering::Release);
-                notes.push(format!("source `{id}` was opened anew"));
+                notes.push(format!("source `{id}` was set up anew"));
             }
             let heirs = Heirs::wait(heirs, Instant::now() + LEAVES);
             // What holds what its successor needs lets go of it first.

@@ -8,10 +8,10 @@ use super::letters::Letters;
 use super::transaction::Transaction;
 use crate::kafka::explain;
 use crate::model::Output;
-use crate::sink::worker::SinkHandle;
+use crate::sink::worker::{SinkHandle, is_lost};
 use crate::source::kafka::{Context, Start, commit_now, positions};
 use crate::telemetry::SOURCE_COMMITS;
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use metrics::counter;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -148,12 +148,12 @@ impl Delivery {
     pub(super) fn tend(&mut self) -> Result<(), Broken> {
         let Some(pending) = &mut self.pending else { return Ok(()) };
         // Who has gone cannot make up for it: the task begins again, and tells it to those who came after.
-        if wait(&mut pending.parting) {
+        if is_lost(&mut pending.parting) {
             self.pending = None;
             self.count("failed");
             return Err(Broken::new("sink", "a sink that a reload took away could not deliver what it had".to_owned()));
         }
-        let lost = wait(&mut pending.answers);
+        let lost = is_lost(&mut pending.answers);
         if lost {
             self.pending = None;
             self.count("failed");
@@ -198,20 +198,6 @@ impl Delivery {
     pub(super) fn count(&self, outcome: &'static str) {
         counter!(SOURCE_COMMITS, "component_id" => self.source.to_string(), "outcome" => outcome).increment(1);
     }
-}
-
-/// Looks who has answered; true: one never will.
-fn wait(answers: &mut Vec<Receiver<()>>) -> bool {
-    let mut lost = false;
-    answers.retain(|answer| match answer.try_recv() {
-        Ok(()) => false,
-        Err(TryRecvError::Empty) => true,
-        Err(TryRecvError::Disconnected) => {
-            lost = true;
-            false
-        }
-    });
-    lost
 }
 
 fn lock(transaction: &Arc<Mutex<Transaction>>) -> MutexGuard<'_, Transaction> {

@@ -112,30 +112,33 @@ impl Factory {
         Reading::new(Some(&self.parts.judges), &self.source, decode).map_err(|e| e.to_string())
     }
 
-    /// Where a pipeline's outputs go. Records as they are leave the task itself, once, whatever pipelines do.
+    /// Where a pipeline's outputs go; what it tells itself only where that is `asked` for. Records as they are leave the task
+    /// itself, once, whatever pipelines do.
     pub(super) fn outlets(
         &self,
         pipeline: &PipelinePlan,
         transaction: Option<&Arc<Mutex<Transaction>>>,
         ways: &mut Ways,
+        asked: bool,
     ) -> Result<Vec<Box<dyn Outlet>>, String> {
-        let mut told = Vec::new();
+        let mut told: Vec<Box<dyn Outlet>> = Vec::new();
         for sink in &pipeline.sinks {
-            let outlet: Box<dyn Outlet> =
-                if let Some((config, transaction)) = self.parts.in_transaction.get(sink).zip(transaction) {
-                    let digest = self.parts.digest.clone();
-                    Box::new(InTransaction::new(sink, config, digest, transaction.clone())?)
-                } else if let Some(handle) = self.sinks.get(sink) {
-                    ways.sinks.insert(sink.clone(), handle.clone());
-                    Box::new(Patient { sink: handle.clone(), stop: self.stop.clone() })
-                } else {
-                    continue;
-                };
-            if outlet.content() == Content::Flows {
-                ways.flows.push(outlet);
-            } else if !pipeline.is_forward() {
-                told.push(outlet);
+            let into = self.parts.in_transaction.get(sink).zip(transaction);
+            let handle = self.sinks.get(sink).filter(|_| into.is_none());
+            ways.sinks.extend(handle.map(|handle| (sink.clone(), handle.clone())));
+            let content = into.map(|(config, _)| config.content).or(handle.map(|handle| handle.content()));
+            if content != Some(Content::Flows) && (!asked || pipeline.is_forward()) {
+                continue;
             }
+            let outlet: Box<dyn Outlet> = if let Some((config, transaction)) = into {
+                let digest = self.parts.digest.clone();
+                Box::new(InTransaction::new(sink, config, digest, transaction.clone())?)
+            } else if let Some(handle) = handle {
+                Box::new(Patient { sink: handle.clone(), stop: self.stop.clone() })
+            } else {
+                continue;
+            };
+            if content == Some(Content::Flows) { &mut ways.flows } else { &mut told }.push(outlet);
         }
         Ok(told)
     }
@@ -160,7 +163,7 @@ impl Factory {
         let (mut lanes, mut ways) = (Vec::new(), Ways::default());
         for id in &self.parts.pipelines {
             let pipeline = self.pipeline(id)?;
-            let told = self.outlets(pipeline, transaction.as_ref(), &mut ways)?;
+            let told = self.outlets(pipeline, transaction.as_ref(), &mut ways, true)?;
             if !pipeline.is_forward() {
                 lanes.push(self.lane(pipeline, told)?.at(&nexts));
             }

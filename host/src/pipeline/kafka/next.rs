@@ -40,8 +40,9 @@ impl Factory {
         let (mut changed, mut new) = (Vec::new(), Vec::new());
         for id in self.pipelines() {
             let pipeline = self.pipeline(id)?;
-            let told = self.outlets(pipeline, transaction.as_ref(), &mut ways)?;
-            if pipeline.is_forward() {
+            let differs = !lanes.contains_key(id) || self.parts.differs_from(&was.parts, pipeline);
+            let told = self.outlets(pipeline, transaction.as_ref(), &mut ways, differs)?;
+            if pipeline.is_forward() || !differs {
                 continue;
             }
             let before = was.parts.plan.pipelines.get(id).zip(lanes.remove(id));
@@ -57,12 +58,9 @@ impl Factory {
                 scorers: &[scorer],
                 back: self.parts.back,
             };
-            if self.parts.differs_from(&was.parts, pipeline) {
-                let made = self.shop().succeed(pipeline, before, told, gate.clone());
-                let (becomes, facts) = made.map_err(said)?;
-                facts.compared.iter().for_each(|compared| self.shadows.add(compared));
-                changed.push(NextLane { plan: pipeline.clone(), becomes, facts });
-            }
+            let (becomes, facts) = self.shop().succeed(pipeline, before, told, gate.clone()).map_err(said)?;
+            facts.compared.iter().for_each(|compared| self.shadows.add(compared));
+            changed.push(NextLane { plan: pipeline.clone(), becomes, facts });
         }
         Ok(NextTask {
             pipelines: self.pipelines().to_vec(),
